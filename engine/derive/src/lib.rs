@@ -1,0 +1,1 @@
+//! The derive that makes a struct a node.

@@ -1,0 +1,1 @@
+//! Tensor operations of our own behind burn's extension.

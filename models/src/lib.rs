@@ -1,0 +1,1 @@
+//! Networks, samplers, schedules, tokenizers, weight files, training and metrics.

@@ -1,0 +1,1 @@
+//! The node library: one kind of node, one short file.

@@ -1,0 +1,1 @@
+//! The little world: scenes painted from a seed.
