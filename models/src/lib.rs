@@ -1,1 +1,25 @@
 //! Networks, samplers, schedules, tokenizers, weight files, training and metrics.
+//!
+//! Promises
+//! - Knows no graph: a long loop takes a callback that answers go on or stop.
+//! - Every tensor operation that costs time goes through `ldm_kernels`, so kernels
+//!   can get faster without a network changing.
+//! - Nothing here prints, exits, reads the environment or asks the clock.
+//! - A wrong file or a wrong number is an `Err`, never a panic.
+//!
+//! Not here: what a node is (`ldm-nodes`), which device to use (`ldm_kernels::device`).
+
+pub mod autoencoder;
+pub mod error;
+pub mod guidance;
+pub mod metrics;
+pub mod nn;
+pub mod noise;
+pub mod prediction;
+pub mod sampler;
+pub mod schedule;
+pub mod text;
+pub mod tokenizer;
+pub mod train;
+pub mod unet;
+pub mod weights;

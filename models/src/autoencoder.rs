@@ -1,0 +1,1 @@
+//! The KL autoencoder: pictures to latents and back.

@@ -1,0 +1,1 @@
+//! What can go wrong with a model: its numbers, its files.

@@ -1,0 +1,1 @@
+//! Classifier-free guidance: two predictions in one batch, pulled apart.

@@ -1,0 +1,1 @@
+//! Start noise: the values of PyTorch's CPU `randn`, from a seed.

@@ -1,0 +1,1 @@
+//! What a network predicts (noise, picture, velocity), settled into `denoise`.

@@ -1,0 +1,1 @@
+//! The noise schedule: β, ᾱ and σ over training's timesteps.

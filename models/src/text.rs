@@ -1,0 +1,1 @@
+//! The text encoder: a BERT-style transformer over token ids.

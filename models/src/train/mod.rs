@@ -1,0 +1,1 @@
+//! Training: losses, averages of weights, checkpoints, loops.

@@ -1,0 +1,1 @@
+//! Weight files: reading, writing, naming, and the manifest of a model.
