@@ -1,0 +1,19 @@
+"""Record every golden file: python make.py OUT_DIR LATENT_DIFFUSION K_DIFFUSION."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main(out, latent_diffusion, k_diffusion):
+    both = [latent_diffusion, k_diffusion]
+    for script, sources in [("noise", []), ("schedules", both), ("samplers", both)]:
+        # A process each: the stand-ins that one script puts in place stay out of the next.
+        command = [sys.executable, str(HERE / f"{script}.py"), out, *sources]
+        subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
