@@ -9,13 +9,16 @@ Not here: which cases exist (one script per golden file says so in its header).
 """
 
 import importlib.machinery
+import json
 import sys
 import types
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
+
+torch.set_num_threads(1)  # so that float32 errors are the same each time
 
 
 def save(out, name, tensors, meta):
@@ -25,8 +28,18 @@ def save(out, name, tensors, meta):
     tensors = {k: v.detach().clone().contiguous() for k, v in sorted(tensors.items())}
     meta = {k: str(v) for k, v in meta.items()}
     meta["torch"] = torch.__version__.split("+")[0]
-    save_file(tensors, path, metadata=dict(sorted(meta.items())))
+    path.write_bytes(in_order(to_bytes(tensors, metadata=meta)))
     print(f"{path.name}: {len(tensors)} tensors, {path.stat().st_size / 1024:.0f} KiB")
+
+
+def in_order(file):
+    """The same file with its metadata sorted, so that recording twice gives equal bytes."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[end:]
 
 
 def error_over_std(got, want):
@@ -90,24 +103,21 @@ def stub(*names):
         sys.modules[name] = module
 
 
-def use_compvis(latent_diffusion, taming=None):
-    """Make CompVis's `ldm` importable, for the module files that need no trainer."""
+def use_compvis(latent_diffusion, trainer=False):
+    """Make CompVis's `ldm` importable; with `trainer` also the files that import one."""
     sys.path.insert(0, str(latent_diffusion))
-    if taming:
-        sys.path.insert(0, str(taming))
-    stub(
-        "pytorch_lightning",
-        "pytorch_lightning.utilities",
-        "pytorch_lightning.utilities.distributed",
-        "torchvision",
-        "torchvision.utils",
-        "taming",
-        "taming.modules",
-        "taming.modules.vqvae",
-        "taming.modules.vqvae.quantize",
-        "clip",
-        "kornia",
-    )
+    if trainer:
+        stub(
+            "pytorch_lightning",
+            "pytorch_lightning.utilities",
+            "pytorch_lightning.utilities.distributed",
+            "torchvision",
+            "torchvision.utils",
+            "taming",
+            "taming.modules",
+            "taming.modules.vqvae",
+            "taming.modules.vqvae.quantize",
+        )
 
 
 def use_k_diffusion(path):

@@ -285,7 +285,7 @@ def run_double(run, wide_modules):
 
 
 def main(out, latent_diffusion, k_diffusion):
-    use_compvis(latent_diffusion)
+    use_compvis(latent_diffusion, trainer=True)
     sampling, external = use_k_diffusion(k_diffusion)
     tensors = {}
     meta = {"a": A, "b": B, "about": __doc__.splitlines()[0], "diffusers": diffusers.__version__}
