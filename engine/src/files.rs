@@ -1,0 +1,323 @@
+//! Files that nodes read: found, opened, and known by their content.
+//!
+//! Promises
+//! - A hash is taken again whenever path, device, inode, size, mtime or ctime moved, and when the
+//!   file was hashed within two seconds of its mtime (git's racy rule).
+//! - What is opened is what was hashed: a file that changed in between is an error, not a wrong
+//!   picture.
+//!
+//! Not here: where to look for a file (`paths`).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+use crate::error::{Error, Result};
+use crate::value::{Hasher, Identity};
+
+/// A file entry younger than this when hashed could change again without its mtime moving.
+const RACY: Duration = Duration::from_secs(2);
+/// Most files that a folder named by one setting may hold.
+const MOST_FILES: usize = 10_000;
+/// Deepest folder below one that a setting names.
+const DEEPEST: usize = 8;
+
+/// What the file system says of a file; when it moves, the content may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    mtime: (i64, i64),
+    ctime: (i64, i64),
+}
+
+impl Stamp {
+    #[cfg(unix)]
+    fn of(meta: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            mtime: (meta.mtime(), meta.mtime_nsec()),
+            ctime: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn of(meta: &std::fs::Metadata) -> Self {
+        let since = meta
+            .modified()
+            .ok()
+            .and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let mtime = since.map_or((0, 0), |t| {
+            (t.as_secs() as i64, i64::from(t.subsec_nanos()))
+        });
+        Self {
+            device: 0,
+            inode: 0,
+            size: meta.len(),
+            mtime,
+            ctime: (0, 0),
+        }
+    }
+}
+
+/// Content hashes of files, each valid for one stamp.
+#[derive(Debug, Default)]
+pub struct FileTable {
+    entries: Mutex<HashMap<PathBuf, Entry>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    stamp: Stamp,
+    identity: Identity,
+    trusted: bool,
+}
+
+impl FileTable {
+    /// The content hash of a file, or of a folder (names and hashes of the files below it,
+    /// hidden ones left out).
+    ///
+    /// # Errors
+    /// When it cannot be read, or a folder holds too many files.
+    pub fn identity(&self, path: &Path) -> Result<Identity> {
+        if !path.is_dir() {
+            return self.file(path).map(|file| file.identity);
+        }
+        let mut found = Vec::new();
+        list_folder(path, "", 0, &mut found)?;
+        found.sort();
+        let mut hasher = Hasher::default();
+        for inside in found {
+            let identity = self.file(&path.join(&inside))?.identity;
+            hasher.part(inside.as_bytes()).part(&identity.0);
+        }
+        Ok(hasher.finish())
+    }
+
+    /// A file and its content hash, to be opened now or later.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn file(&self, path: &Path) -> Result<FileRef> {
+        let mut file = open(path)?;
+        let meta = file.metadata().map_err(|e| failed(path, &e))?;
+        let stamp = Stamp::of(&meta);
+        let known = self.lock().get(path).copied();
+        if let Some(Entry { identity, .. }) = known.filter(|e| e.trusted && e.stamp == stamp) {
+            return Ok(FileRef {
+                path: path.to_owned(),
+                identity,
+                stamp,
+            });
+        }
+        let identity = hash(&mut file).map_err(|e| failed(path, &e))?;
+        let trusted = !is_racy(&meta);
+        self.lock().insert(
+            path.to_owned(),
+            Entry {
+                stamp,
+                identity,
+                trusted,
+            },
+        );
+        Ok(FileRef {
+            path: path.to_owned(),
+            identity,
+            stamp,
+        })
+    }
+
+    /// Distrusts every entry: `--rehash`.
+    pub fn forget(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Entry>> {
+        self.entries
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A file known by its content. Cheap to keep in a handle and to open later.
+#[derive(Debug, Clone)]
+pub struct FileRef {
+    path: PathBuf,
+    identity: Identity,
+    stamp: Stamp,
+}
+
+impl FileRef {
+    /// The hash of its content.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Where it is, for messages; open it with [`FileRef::open`].
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens it, making sure that its content is still what was hashed.
+    ///
+    /// # Errors
+    /// When it cannot be read or has changed.
+    pub fn open(&self) -> Result<OpenFile> {
+        let mut opened = OpenFile::open(&self.path)?;
+        let meta = opened.file.metadata().map_err(|e| failed(&self.path, &e))?;
+        if Stamp::of(&meta) != self.stamp || is_racy(&meta) {
+            let now = hash(&mut opened.file).map_err(|e| failed(&self.path, &e))?;
+            opened
+                .file
+                .seek(SeekFrom::Start(0))
+                .map_err(|e| failed(&self.path, &e))?;
+            if now != self.identity {
+                let message = format!("{} changed while it was in use", self.path.display());
+                return Err(Error::new(message).hint("run again"));
+            }
+        }
+        Ok(opened)
+    }
+}
+
+/// A file open for reading, which remembers its path for messages.
+#[derive(Debug)]
+pub struct OpenFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl OpenFile {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        Ok(Self {
+            file: open(path)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Where it is, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// When the file system does not say.
+    pub fn size(&self) -> Result<u64> {
+        Ok(self
+            .file
+            .metadata()
+            .map_err(|e| failed(&self.path, &e))?
+            .len())
+    }
+
+    /// All of it, when it is at most `most` bytes.
+    ///
+    /// # Errors
+    /// When it is longer or cannot be read.
+    pub fn read_all(mut self, most: u64) -> Result<Vec<u8>> {
+        let size = self.size()?;
+        if size > most {
+            let name = self.path.display();
+            return Err(Error::new(format!(
+                "{name} has {size} bytes, at most {most} are read"
+            )));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        let limited = (&mut self.file).take(most).read_to_end(&mut bytes);
+        limited.map_err(|e| failed(&self.path, &e))?;
+        Ok(bytes)
+    }
+
+    /// The file itself, for memory mapping.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+}
+
+impl Read for OpenFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer)
+    }
+}
+
+impl Seek for OpenFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    let file = File::open(path).map_err(|e| failed(path, &e))?;
+    match path.is_dir() {
+        true => Err(Error::new(format!(
+            "{} is a folder, a file is wanted",
+            path.display()
+        ))),
+        false => Ok(file),
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Error {
+    Error::new(format!("cannot read {}: {error}", path.display()))
+}
+
+fn hash(file: &mut File) -> io::Result<Identity> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(Identity(*hasher.finalize().as_bytes())),
+            read => hasher.update(&buffer[..read]),
+        };
+    }
+}
+
+fn is_racy(meta: &std::fs::Metadata) -> bool {
+    let Ok(mtime) = meta.modified() else {
+        return true;
+    };
+    // An mtime in the future tells nothing: the error case counts as racy.
+    SystemTime::now()
+        .duration_since(mtime)
+        .is_ok_and(|age| age < RACY)
+        || mtime > SystemTime::now()
+}
+
+fn list_folder(root: &Path, below: &str, depth: usize, found: &mut Vec<String>) -> Result<()> {
+    let folder = root.join(below);
+    for entry in std::fs::read_dir(&folder).map_err(|e| failed(&folder, &e))? {
+        let entry = entry.map_err(|e| failed(&folder, &e))?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        let inside = if below.is_empty() {
+            name
+        } else {
+            format!("{below}/{name}")
+        };
+        if root.join(&inside).is_dir() && depth < DEEPEST {
+            list_folder(root, &inside, depth + 1, found)?;
+        } else if root.join(&inside).is_file() {
+            found.push(inside);
+        }
+        if found.len() > MOST_FILES {
+            let name = root.display();
+            return Err(Error::new(format!(
+                "{name} holds more than {MOST_FILES} files"
+            )));
+        }
+    }
+    Ok(())
+}

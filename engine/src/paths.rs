@@ -1,0 +1,275 @@
+//! Where files are looked for, and where they may be written.
+//!
+//! Reading: beside the graph file, in its parent folders upward, in the model folders (also laid
+//! out as ComfyUI's), in the data folder. Writing: only under the output folder.
+//!
+//! Promises
+//! - No write leaves the output folder: absolute paths, `..` and links that lead out are refused.
+//! - A file is whole or absent, and other content is never replaced unless `overwrite` says so.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Mutex;
+
+use crate::error::{Error, Result};
+use crate::files::OpenFile;
+use crate::setting::ReadPath;
+use crate::value::Identity;
+
+/// Sub-folders of a model folder that are searched as well, as ComfyUI lays them out.
+const MODEL_FOLDERS: [&str; 12] = [
+    "checkpoints",
+    "diffusion_models",
+    "unet",
+    "loras",
+    "vae",
+    "text_encoders",
+    "clip",
+    "controlnet",
+    "upscale_models",
+    "embeddings",
+    "clip_vision",
+    "style_models",
+];
+
+/// Where to look for files beyond the graph's own folders.
+#[derive(Debug, Clone, Default)]
+pub struct Search {
+    /// Model folders in order: `--models`, then `LDM_GRAPH_MODELS`.
+    pub models: Vec<PathBuf>,
+    /// The platform's data folder.
+    pub data: Option<PathBuf>,
+}
+
+impl Search {
+    /// Finds what a graph in folder `base` calls `text`, or tells every path that was tried.
+    pub fn find(&self, base: &Path, text: &str) -> std::result::Result<PathBuf, Vec<PathBuf>> {
+        let mut tried = Vec::new();
+        for candidate in self.candidates(base, text) {
+            if candidate.exists() {
+                return Ok(candidate);
+            }
+            if !tried.contains(&candidate) {
+                tried.push(candidate);
+            }
+        }
+        Err(tried)
+    }
+
+    fn candidates(&self, base: &Path, text: &str) -> Vec<PathBuf> {
+        if Path::new(text).is_absolute() {
+            return vec![PathBuf::from(text)];
+        }
+        let base = std::path::absolute(base).unwrap_or_else(|_| base.to_owned());
+        let beside = base.ancestors().map(|folder| folder.join(text));
+        let models = self.models.iter().flat_map(|folder| {
+            let inside = MODEL_FOLDERS
+                .iter()
+                .map(move |kind| folder.join(kind).join(text));
+            std::iter::once(folder.join(text)).chain(inside)
+        });
+        beside
+            .chain(models)
+            .chain(self.data.iter().map(|folder| folder.join(text)))
+            .collect()
+    }
+}
+
+/// A path relative to the working folder where that is shorter, for messages.
+pub fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    let short = here.and_then(|here| path.strip_prefix(here).ok());
+    short.unwrap_or(path).display().to_string()
+}
+
+/// What a node's setting names and where it was found.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// As written in the graph.
+    pub text: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl Located {
+    pub(crate) fn of<'a>(reads: &'a [Located], path: &ReadPath) -> Result<&'a Located> {
+        let found = reads.iter().find(|located| located.text == path.text());
+        found.ok_or_else(|| Error::new(format!("`{}` was not looked for", path.text())))
+    }
+
+    /// The path itself (`inside` empty) or one inside the folder.
+    pub(crate) fn inside(&self, inside: &str) -> Result<PathBuf> {
+        if inside.is_empty() {
+            return Ok(self.path.clone());
+        }
+        check_relative(inside)?;
+        Ok(self.path.join(inside))
+    }
+
+    pub(crate) fn open(&self, inside: &str) -> Result<OpenFile> {
+        OpenFile::open(&self.inside(inside)?)
+    }
+}
+
+/// A file that a run wrote, or found standing with the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Under the output folder, with `/`.
+    pub path: String,
+    /// Hash of its content.
+    pub identity: Identity,
+    /// Whether the same bytes stood there already.
+    pub kept: bool,
+    /// The name that was taken by other content, where one was.
+    pub instead_of: Option<String>,
+}
+
+/// Writes files under one folder.
+#[derive(Debug)]
+pub struct Writer {
+    out: PathBuf,
+    overwrite: bool,
+    /// What this run wrote; it never replaces its own files.
+    claimed: Mutex<HashMap<String, Identity>>,
+}
+
+impl Writer {
+    /// A writer into `out`; with `overwrite`, other content is replaced.
+    pub fn new(out: impl Into<PathBuf>, overwrite: bool) -> Self {
+        Self {
+            out: out.into(),
+            overwrite,
+            claimed: Mutex::default(),
+        }
+    }
+
+    /// The output folder.
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// Writes `bytes` to `path` under the output folder. The same bytes already there are kept;
+    /// for other content the next free `-2` is taken, or with `overwrite` it is replaced.
+    ///
+    /// # Errors
+    /// When the path leaves the folder, or the file system refuses.
+    pub fn write(&self, path: &str, bytes: &[u8]) -> Result<Written> {
+        check_relative(path)?;
+        let identity = Identity(*blake3::hash(bytes).as_bytes());
+        let mut claimed = self
+            .claimed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        for number in 1..10_000 {
+            let name = numbered(path, number);
+            let instead_of = (number > 1).then(|| path.to_owned());
+            let target = self.target(&name)?;
+            let claim = claimed.get(&name);
+            let stands = target.exists();
+            let same = stands && holds(&target, bytes);
+            let free = !stands || same || (self.overwrite && claim.is_none());
+            if !free || claim.is_some_and(|other| *other != identity) {
+                continue;
+            }
+            if !same {
+                persist(&target, bytes, stands).map_err(|e| self.failed(&name, &e))?;
+            }
+            claimed.insert(name.clone(), identity);
+            return Ok(Written {
+                path: name,
+                identity,
+                kept: same,
+                instead_of,
+            });
+        }
+        Err(Error::new(format!("no free name beside {path}")).hint("pass `--overwrite`"))
+    }
+
+    /// The place of a relative path, its folders made; refused where a link leads out.
+    fn target(&self, path: &str) -> Result<PathBuf> {
+        std::fs::create_dir_all(&self.out).map_err(|e| self.failed("", &e))?;
+        let root = self.out.canonicalize().map_err(|e| self.failed("", &e))?;
+        let mut at = root.clone();
+        let mut parts = Path::new(path).components().peekable();
+        while let Some(part) = parts.next() {
+            at.push(part);
+            let last = parts.peek().is_none();
+            if at.symlink_metadata().is_err() && !last {
+                std::fs::create_dir(&at).map_err(|e| self.failed(path, &e))?;
+            }
+            let real = at.canonicalize().unwrap_or_else(|_| at.clone());
+            let is_link = at.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+            if !real.starts_with(&root) || (last && is_link) {
+                let message = format!("{path} is a link out of {}", self.out.display());
+                return Err(Error::new(message).hint("write beside it, or take the link away"));
+            }
+            if last && at.is_dir() {
+                return Err(Error::new(format!(
+                    "{path} is a folder, a file is to be written"
+                )));
+            }
+        }
+        Ok(at)
+    }
+
+    fn failed(&self, path: &str, error: &std::io::Error) -> Error {
+        Error::new(format!(
+            "cannot write {}: {error}",
+            self.out.join(path).display()
+        ))
+    }
+}
+
+/// Whether a path stays below the folder that it is relative to.
+///
+/// # Errors
+/// When it is empty, absolute, or has a `..`.
+pub fn check_relative(path: &str) -> Result<()> {
+    let plain = |part| matches!(part, Component::Normal(_));
+    if path.is_empty() || path.contains('\0') || path.ends_with('/') {
+        return Err(Error::new(format!("`{path}` is no file name")));
+    }
+    if !Path::new(path).components().all(plain) {
+        let message = format!("`{path}` leaves the output folder");
+        return Err(Error::new(message).hint("paths are relative to `--out`, without `..`"));
+    }
+    Ok(())
+}
+
+/// `a/b.png` with number 2 is `a/b-2.png`; number 1 is the path itself.
+fn numbered(path: &str, number: usize) -> String {
+    if number == 1 {
+        return path.to_owned();
+    }
+    let name = path.rfind('/').map_or(0, |at| at + 1);
+    match path[name..].rfind('.').filter(|at| *at > 0) {
+        Some(dot) => format!("{}-{number}{}", &path[..name + dot], &path[name + dot..]),
+        None => format!("{path}-{number}"),
+    }
+}
+
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    let size = path.metadata().map(|meta| meta.len());
+    size.is_ok_and(|size| size == bytes.len() as u64)
+        && std::fs::read(path).is_ok_and(|found| found == bytes)
+}
+
+/// Written beside, then renamed.
+fn persist(target: &Path, bytes: &[u8], replace: bool) -> std::io::Result<()> {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    #[cfg(unix)]
+    builder.permissions(permissions);
+    let mut file = builder.prefix(".ldm-").suffix(".tmp").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    match replace {
+        true => file.persist(target).map(drop).map_err(|e| e.error),
+        false => file
+            .persist_noclobber(target)
+            .map(drop)
+            .map_err(|e| e.error),
+    }
+}

@@ -1,0 +1,647 @@
+//! Fields become wires and settings: links are followed through parts, inputs replaced by what
+//! they are bound to, types compared.
+
+use std::sync::Arc;
+
+use crate::diagnostic::Diagnostic;
+use crate::kind::{Kind, PortInfo};
+use crate::literal::Lit;
+use crate::names;
+use crate::node::Arity;
+use crate::place::{Place, Span, Spanned};
+use crate::setting::{SettingInfo, Shape};
+use crate::value::{Bool, DataType, Float, Int, Text, Value};
+
+use super::expand::{Entry, Field, Raw};
+use super::{Planned, Planner, Wire, place_of, respan};
+
+/// What a link leads to: the wire and the type it carries.
+#[derive(Clone)]
+struct Found {
+    wire: Wire,
+    data: DataType,
+}
+
+/// Why a link does not resolve: an error to report, or nothing where it was reported already.
+pub(super) type Unresolved = Option<Diagnostic>;
+
+/// What stands in a setting once inputs are replaced.
+enum Written {
+    Literal(Spanned<Lit>),
+    Linked(Found),
+}
+
+/// The place where a value is written, and the node and field it is for.
+struct Use<'a> {
+    scope: usize,
+    node: &'a str,
+    field: &'a str,
+    raw: &'a [Raw],
+}
+
+impl Planner<'_> {
+    pub(super) fn resolve(&mut self, raw: &[Raw]) -> Vec<Planned> {
+        (0..raw.len())
+            .map(|number| self.resolve_node(raw, number))
+            .collect()
+    }
+
+    fn resolve_node(&mut self, raw: &[Raw], number: usize) -> Planned {
+        let Raw { scope, decl, kind } = &raw[number];
+        let graph = self.scopes[*scope].graph.clone();
+        let decl = &graph.nodes[*decl];
+        let name = format!("{}{}", self.scopes[*scope].prefix, decl.name.value);
+        let fields = self.own_fields(&graph, &name, decl, kind);
+        let mut node = Planned {
+            name,
+            kind: kind.clone(),
+            source: graph.source.clone(),
+            span: decl.kind.span,
+            fields,
+            flags: self.flags.clone(),
+            ports: Vec::new(),
+            settings: Vec::new(),
+            linked: Vec::new(),
+            bound: None,
+            facts: vec![Default::default(); kind.outputs.len()],
+            folder: self.scopes[*scope].folder.clone(),
+            needed: false,
+        };
+        for port in &kind.declaration.ports {
+            let wires = self.resolve_port(raw, *scope, number, &node, port);
+            node.ports.push(wires);
+        }
+        for info in &kind.declaration.settings {
+            self.resolve_setting(raw, *scope, &mut node, info);
+        }
+        node
+    }
+
+    /// The fields of a node with `--set` applied, unknown and doubled ones reported.
+    fn own_fields(
+        &mut self,
+        graph: &crate::graph::Graph,
+        name: &str,
+        decl: &crate::graph::NodeDecl,
+        kind: &Kind,
+    ) -> Vec<Field> {
+        let mut fields: Vec<Field> = Vec::with_capacity(decl.fields.len());
+        for (field, value) in &decl.fields {
+            let place = graph.place(field.span);
+            if fields.iter().any(|(before, _)| before.value == field.value) {
+                let message = format!("`{name}.{}` is given twice", field.value);
+                self.errors.push(Diagnostic::error(message).at(&place));
+            } else if !kind.fields().any(|known| known == field.value) {
+                let message = format!("`{}` has no field `{}`", kind.name, field.value);
+                let hint = names::hint(&field.value, kind.fields());
+                self.errors
+                    .push(Diagnostic::error(message).at(&place).maybe_hint(hint));
+            } else {
+                fields.push((field.clone(), value.clone()));
+            }
+        }
+        if self.sets.is_empty() {
+            return fields;
+        }
+        for info in &kind.declaration.settings {
+            let text = matches!(
+                info.shape.plain(),
+                Shape::Text | Shape::ReadPath | Shape::WritePath
+            );
+            match self.set_for(&format!("{name}.{}", info.name), text) {
+                Some(Ok(value)) => {
+                    fields.retain(|(field, _)| field.value != info.name);
+                    fields.push((Spanned::new(info.name.to_owned(), value.span), value));
+                }
+                Some(Err(error)) => self.errors.push(error),
+                None => {}
+            }
+        }
+        fields
+    }
+
+    fn resolve_port(
+        &mut self,
+        raw: &[Raw],
+        scope: usize,
+        number: usize,
+        node: &Planned,
+        port: &PortInfo,
+    ) -> Vec<Wire> {
+        let field = node.fields.iter().find(|(name, _)| name.value == port.name);
+        let Some((_, value)) = field else {
+            if port.arity != Arity::Optional {
+                let error = self.missing_port(raw, scope, number, node, port);
+                self.errors.push(error);
+            }
+            return Vec::new();
+        };
+        let usage = Use {
+            scope,
+            node: &node.name,
+            field: port.name,
+            raw,
+        };
+        let items: Vec<&Spanned<Lit>> = match (&value.value, port.arity) {
+            (Lit::List(items), Arity::Many) => items.iter().collect(),
+            (Lit::Call(call), Arity::Optional) if call.name.value == "None" => return Vec::new(),
+            _ => vec![value],
+        };
+        if items.is_empty() {
+            let message = format!("`{}.{}` wants at least one link", node.name, port.name);
+            self.errors
+                .push(Diagnostic::error(message).at(&node.place_of(value.span)));
+        }
+        let mut wires = Vec::with_capacity(items.len());
+        for item in items {
+            match self.resolve_wire(&usage, number, item, port.data) {
+                Ok(wire) => wires.push(wire),
+                Err(error) => self.errors.extend(error),
+            }
+        }
+        wires
+    }
+
+    fn resolve_wire(
+        &self,
+        usage: &Use<'_>,
+        number: usize,
+        lit: &Spanned<Lit>,
+        want: DataType,
+    ) -> Result<Wire, Unresolved> {
+        let place = self.place(usage.scope, lit.span);
+        let found = self.follow(usage, usage.scope, lit, Some(want), &place)?;
+        match found {
+            Some(found) if found.data == want => Ok(found.wire),
+            Some(found) if want.name == Float::DATA.name && found.data == Int::DATA => match &found
+                .wire
+            {
+                #[allow(clippy::cast_precision_loss)]
+                Wire::Value(value) => {
+                    let int = value.get::<Int>().map_or(0, |int| int.0);
+                    Ok(Wire::Value(Value::new(Float(int as f64))))
+                }
+                Wire::Node { .. } => Err(Some(self.wrong_type(usage, number, lit, want, &found))),
+            },
+            Some(found) => Err(Some(self.wrong_type(usage, number, lit, want, &found))),
+            None => {
+                let (node, field) = (usage.node, usage.field);
+                let found = lit.value.describe();
+                let message = format!("`{node}.{field}` wants a link to a {want}, found {found}");
+                let hint = self.fitting(usage, number, want);
+                Err(Some(Diagnostic::error(message).at(&place).maybe_hint(hint)))
+            }
+        }
+    }
+
+    /// Follows a port's literal to a wire; `None` when it is no link at all.
+    fn follow(
+        &self,
+        usage: &Use<'_>,
+        scope: usize,
+        lit: &Spanned<Lit>,
+        want: Option<DataType>,
+        place: &Place,
+    ) -> Result<Option<Found>, Unresolved> {
+        if let Lit::Text(link) = &lit.value {
+            return self.link(usage.raw, scope, link, want, place).map(Some);
+        }
+        match self.written(usage, scope, lit.clone(), want, place)? {
+            Written::Linked(found) => Ok(Some(found)),
+            Written::Literal(lit) => Ok(value_of(&lit.value)
+                .map(|value| Found {
+                    data: DataType {
+                        name: value.type_name(),
+                        load: Text::DATA.load,
+                    },
+                    wire: Wire::Value(value),
+                })
+                .filter(|_| !matches!(lit.value, Lit::List(_)))),
+        }
+    }
+
+    /// Replaces `Input("x")` by what it is bound to, outward through the scopes.
+    fn written(
+        &self,
+        usage: &Use<'_>,
+        scope: usize,
+        lit: Spanned<Lit>,
+        want: Option<DataType>,
+        place: &Place,
+    ) -> Result<Written, Unresolved> {
+        let (mut scope, mut lit, mut port_text) = (scope, lit, false);
+        let span = lit.span;
+        loop {
+            if let Some(link) = lit.value.text_of_call("Link") {
+                let found = self.link(usage.raw, scope, link.value, want, place)?;
+                return Ok(Written::Linked(found));
+            }
+            if let (true, Lit::Text(link)) = (port_text, &lit.value) {
+                let found = self.link(usage.raw, scope, link, want, place)?;
+                return Ok(Written::Linked(found));
+            }
+            let Some(input) = lit.value.text_of_call("Input") else {
+                if lit.value.is_call("Link") || lit.value.is_call("Input") {
+                    let message = format!("`{}` holds one name in quotes", lit.value);
+                    return Err(Some(Diagnostic::error(message).at(place)));
+                }
+                let value = respan(lit.value, span);
+                return Ok(Written::Literal(Spanned { value, span }));
+            };
+            let here = &self.scopes[scope];
+            let Some(decl) = here.graph.input(input.value) else {
+                let message = format!("the graph has no input `{}`", input.value);
+                let known = here
+                    .graph
+                    .inputs
+                    .iter()
+                    .map(|input| input.name.value.as_str());
+                let hint = names::hint(input.value, known)
+                    .unwrap_or_else(|| format!("declare it: `inputs: {{\"{}\": …}}`", input.value));
+                let error = Diagnostic::error(message).at(place).hint(hint);
+                return Err(Some(error));
+            };
+            port_text = !crate::graph::SCALARS.contains(&decl.data.value.as_str());
+            let bound = here.parent.as_ref().and_then(|(parent, fields)| {
+                let field = fields.iter().find(|(name, _)| name.value == input.value)?;
+                Some((*parent, field.1.clone()))
+            });
+            match (bound, here.set.get(input.value), &decl.default) {
+                (Some((parent, value)), _, _) => (scope, lit) = (parent, value),
+                (None, Some(value), _) | (None, None, Some(value)) => {
+                    let value = respan(value.value.clone(), span);
+                    return Ok(Written::Literal(Spanned { value, span }));
+                }
+                // Reported where the input is declared or the part is used.
+                (None, None, None) => return Err(None),
+            }
+        }
+    }
+
+    /// The wire that an entry of the whole graph's `outputs` names.
+    pub(super) fn output(
+        &self,
+        raw: &[Raw],
+        link: &str,
+        place: &Place,
+    ) -> Result<Wire, Unresolved> {
+        self.link(raw, 0, link, None, place).map(|found| found.wire)
+    }
+
+    /// Resolves `"node"` or `"node.output"` in a scope.
+    fn link(
+        &self,
+        raw: &[Raw],
+        scope: usize,
+        link: &str,
+        want: Option<DataType>,
+        place: &Place,
+    ) -> Result<Found, Unresolved> {
+        let (name, output) = match link.split_once('.') {
+            Some((name, output)) => (name, Some(output)),
+            None => (link, None),
+        };
+        let here = &self.scopes[scope];
+        let outputs = match here.names.get(name) {
+            Some(Entry::Node(node)) => node_outputs(&raw[*node].kind, *node),
+            Some(Entry::Part(inner)) => self.part_outputs(raw, *inner, place)?,
+            Some(Entry::Broken) => return Err(None),
+            None => {
+                let message = format!("there is no node `{}`", name.escape_debug());
+                let known = here.graph.nodes.iter().map(|node| node.name.value.as_str());
+                let hint = names::hint(name, known);
+                return Err(Some(Diagnostic::error(message).at(place).maybe_hint(hint)));
+            }
+        };
+        match output {
+            Some(output) => named_output(name, output, outputs, place),
+            None => only_output(name, outputs, want, place),
+        }
+    }
+
+    fn part_outputs(
+        &self,
+        raw: &[Raw],
+        scope: usize,
+        place: &Place,
+    ) -> Result<Vec<(String, Found)>, Unresolved> {
+        let graph = &self.scopes[scope].graph;
+        let mut outputs = Vec::new();
+        for (name, link) in &graph.outputs {
+            let inner = graph.place(link.span);
+            let found = self.link(raw, scope, &link.value, None, &inner)?;
+            outputs.push((name.value.clone(), found));
+        }
+        if outputs.is_empty() {
+            let part = self.scopes[scope].prefix.trim_end_matches('/');
+            let message = format!("the part `{part}` has no outputs");
+            let error = Diagnostic::error(message).at(place);
+            return Err(Some(
+                error.hint("give its graph `outputs: {\"image\": \"decode\"}`"),
+            ));
+        }
+        Ok(outputs)
+    }
+
+    fn resolve_setting(
+        &mut self,
+        raw: &[Raw],
+        scope: usize,
+        node: &mut Planned,
+        info: &SettingInfo,
+    ) {
+        let field = node.fields.iter().find(|(name, _)| name.value == info.name);
+        let Some((name, value)) = field.cloned() else {
+            return;
+        };
+        let place = node.place_of(value.span);
+        let usage = Use {
+            scope,
+            node: &node.name,
+            field: info.name,
+            raw,
+        };
+        let written = match self.written(&usage, scope, value.clone(), None, &place) {
+            Ok(written) => written,
+            Err(error) => return self.errors.extend(error),
+        };
+        match written {
+            Written::Literal(lit) => match self.filled(scope, &node.name, info, lit) {
+                Ok(lit) => node.settings.push((name, lit)),
+                Err((message, hint)) => {
+                    let message = format!("`{}.{}`: {message}", node.name, info.name);
+                    self.errors
+                        .push(Diagnostic::error(message).at(&place).maybe_hint(hint));
+                }
+            },
+            Written::Linked(found) if can_link(info.shape.plain(), found.data) => {
+                node.linked.push((name, value.span, found.wire));
+            }
+            Written::Linked(found) => {
+                let (shape, data) = (&info.shape, found.data);
+                let message = format!(
+                    "`{}.{}` wants {shape}, the link gives {data}",
+                    node.name, info.name
+                );
+                let hint = match info.shape.plain() {
+                    Shape::Bool | Shape::Int { .. } | Shape::Float | Shape::Text => None,
+                    _ => Some("only text, numbers, Bool and paths to read can be linked".into()),
+                };
+                self.errors
+                    .push(Diagnostic::error(message).at(&place).maybe_hint(hint));
+            }
+        }
+    }
+
+    /// Fills in a template of an output path; other literals pass through.
+    #[allow(clippy::type_complexity)]
+    fn filled(
+        &self,
+        scope: usize,
+        node: &str,
+        info: &SettingInfo,
+        lit: Spanned<Lit>,
+    ) -> Result<Spanned<Lit>, (String, Option<String>)> {
+        let (Shape::WritePath, Lit::Text(template)) = (info.shape.plain(), &lit.value) else {
+            return Ok(lit);
+        };
+        let here = &self.scopes[scope];
+        let mut known = vec![
+            ("graph", self.scopes[0].graph.stem.clone()),
+            ("node", node.to_owned()),
+        ];
+        for input in &here.graph.inputs {
+            let usage = Use {
+                scope,
+                node,
+                field: info.name,
+                raw: &[],
+            };
+            let name = input.name.value.as_str();
+            let asked = crate::literal::bare(Lit::Call(crate::literal::Call {
+                name: crate::literal::bare("Input".to_owned()),
+                args: crate::literal::Args::Positional(vec![crate::literal::bare(Lit::Text(
+                    name.to_owned(),
+                ))]),
+            }));
+            if !crate::graph::SCALARS.contains(&input.data.value.as_str())
+                || !template.contains(name)
+            {
+                continue;
+            }
+            let place = here.graph.place(Span::default());
+            match self.written(&usage, scope, asked, None, &place) {
+                Ok(Written::Literal(Spanned {
+                    value: Lit::Text(text),
+                    ..
+                })) => {
+                    known.push((name, text));
+                }
+                Ok(Written::Literal(other)) => known.push((name, other.value.to_string())),
+                _ => {}
+            }
+        }
+        let text = crate::template::fill(template, &known)?;
+        crate::paths::check_relative(&crate::template::with_index(&text, 0))
+            .map_err(|e| (e.message().to_owned(), e.hint_text().map(str::to_owned)))?;
+        Ok(Spanned {
+            value: Lit::Text(text),
+            span: lit.span,
+        })
+    }
+
+    fn place(&self, scope: usize, span: Span) -> Place {
+        place_of(span, &self.scopes[scope].graph.source, &self.flags)
+    }
+
+    fn missing_port(
+        &self,
+        raw: &[Raw],
+        scope: usize,
+        number: usize,
+        node: &Planned,
+        port: &PortInfo,
+    ) -> Diagnostic {
+        let usage = Use {
+            scope,
+            node: &node.name,
+            field: port.name,
+            raw,
+        };
+        let message = format!("`{}` needs `{}`, a {}", node.name, port.name, port.data);
+        let hint = self.fitting(&usage, number, port.data).unwrap_or_else(|| {
+            let kinds = self.kinds.iter();
+            let gives = kinds.filter(|k| k.outputs.iter().any(|output| output.data == port.data));
+            let gives: Vec<&str> = gives.map(|kind| kind.name).take(3).collect();
+            match gives.is_empty() {
+                true => format!("add `{}: \"…\"`", port.name),
+                false => format!("{} gives a {}", names::list(&gives), port.data),
+            }
+        });
+        Diagnostic::error(message).at(&node.place()).hint(hint)
+    }
+
+    fn wrong_type(
+        &self,
+        usage: &Use<'_>,
+        number: usize,
+        lit: &Spanned<Lit>,
+        want: DataType,
+        found: &Found,
+    ) -> Diagnostic {
+        let what = match &lit.value {
+            Lit::Text(link) => format!("`{link}`"),
+            other => format!("`{other}`"),
+        };
+        let (node, field) = (usage.node, usage.field);
+        let message = format!(
+            "`{node}.{field}` wants {want}, but {what} gives {}",
+            found.data
+        );
+        Diagnostic::error(message)
+            .at(&self.place(usage.scope, lit.span))
+            .maybe_hint(self.fitting(usage, number, want))
+    }
+
+    /// ``` `clean` gives a Latent: `latent: "clean"` ```: the node of the same file that fits,
+    /// the nearest before the place first.
+    fn fitting(&self, usage: &Use<'_>, number: usize, want: DataType) -> Option<String> {
+        let own = usage.raw.get(number)?;
+        let mut best: Option<(usize, String, String)> = None;
+        for entry in self.scopes[usage.scope].graph.nodes.iter().enumerate() {
+            let (at, decl) = entry;
+            let Some(Entry::Node(other)) = self.scopes[usage.scope].names.get(&decl.name.value)
+            else {
+                continue;
+            };
+            let fits = |output: &&crate::kind::OutputInfo| output.data == want;
+            let outputs = &usage.raw[*other].kind.outputs;
+            let mut fitting = outputs.iter().filter(fits);
+            let (Some(first), second) = (fitting.next(), fitting.next()) else {
+                continue;
+            };
+            if *other == number {
+                continue;
+            }
+            let distance = match at < own.decl {
+                true => own.decl - at,
+                false => 1_000_000 + at - own.decl,
+            };
+            let name = &decl.name.value;
+            let link = match second {
+                None => name.clone(),
+                Some(_) => format!("{name}.{}", first.name),
+            };
+            if best.as_ref().is_none_or(|(before, ..)| distance < *before) {
+                best = Some((distance, name.clone(), link));
+            }
+        }
+        let (_, name, link) = best?;
+        Some(format!(
+            "`{name}` gives a {want}: `{}: \"{link}\"`",
+            usage.field
+        ))
+    }
+}
+
+impl Text {
+    const DATA: DataType = DataType::of::<Text>();
+}
+
+impl Int {
+    const DATA: DataType = DataType::of::<Int>();
+}
+
+impl Float {
+    const DATA: DataType = DataType::of::<Float>();
+}
+
+fn value_of(lit: &Lit) -> Option<Value> {
+    match lit {
+        Lit::Text(text) => Some(Value::new(Text(text.clone()))),
+        Lit::Int(int) => Some(Value::new(Int(*int))),
+        Lit::Float(float) => Some(Value::new(Float(*float))),
+        Lit::Bool(bool) => Some(Value::new(Bool(*bool))),
+        _ => None,
+    }
+}
+
+/// Whether a setting of that shape can come from a value of that type.
+fn can_link(shape: &Shape, data: DataType) -> bool {
+    match shape {
+        Shape::Bool => data.name == "Bool",
+        Shape::Int { .. } => data.name == "Int",
+        Shape::Float => data.name == "Float" || data.name == "Int",
+        Shape::Text | Shape::ReadPath => data.name == "Text",
+        _ => false,
+    }
+}
+
+fn node_outputs(kind: &Arc<Kind>, node: usize) -> Vec<(String, Found)> {
+    let outputs = kind.outputs.iter().enumerate();
+    outputs
+        .map(|(output, info)| {
+            let wire = Wire::Node { node, output };
+            (
+                info.name.clone(),
+                Found {
+                    wire,
+                    data: info.data,
+                },
+            )
+        })
+        .collect()
+}
+
+fn named_output(
+    name: &str,
+    output: &str,
+    outputs: Vec<(String, Found)>,
+    place: &Place,
+) -> Result<Found, Unresolved> {
+    let known: Vec<String> = outputs.iter().map(|(name, _)| name.clone()).collect();
+    let found = outputs.into_iter().find(|(known, _)| known == output);
+    found.map(|(_, found)| found).ok_or_else(|| {
+        let message = format!("`{name}` has no output `{}`", output.escape_debug());
+        let hint = names::hint(output, known.iter().map(String::as_str));
+        Some(Diagnostic::error(message).at(place).maybe_hint(hint))
+    })
+}
+
+/// The short form: exactly one output of the wanted type, or one output at all.
+fn only_output(
+    name: &str,
+    outputs: Vec<(String, Found)>,
+    want: Option<DataType>,
+    place: &Place,
+) -> Result<Found, Unresolved> {
+    let fits = |found: &Found| want.is_none_or(|want| found.data == want);
+    let fitting: Vec<&(String, Found)> = outputs.iter().filter(|(_, f)| fits(f)).collect();
+    match (fitting.as_slice(), outputs.as_slice()) {
+        ([one], _) => Ok(one.1.clone()),
+        // The wrong type, for the caller to say so with both sides named.
+        ([], [one]) => Ok(one.1.clone()),
+        ([], []) => {
+            let message = format!("`{name}` gives nothing to link to");
+            Err(Some(Diagnostic::error(message).at(place)))
+        }
+        (several, _) => {
+            let of = if several.is_empty() {
+                outputs.iter().collect()
+            } else {
+                fitting.clone()
+            };
+            let links: Vec<String> = of.iter().map(|(out, _)| format!("{name}.{out}")).collect();
+            let message = match (several.is_empty(), want) {
+                (true, Some(want)) => format!("`{name}` gives no {want}"),
+                (_, Some(want)) => format!("`{name}` gives more than one {want}"),
+                (_, None) => format!("`{name}` gives more than one value"),
+            };
+            let hint = match several.is_empty() {
+                true => format!("it gives {}", names::list(&links)),
+                false => format!("name one: {}", names::list(&links)),
+            };
+            Err(Some(Diagnostic::error(message).at(place).hint(hint)))
+        }
+    }
+}

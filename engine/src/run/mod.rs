@@ -1,0 +1,122 @@
+//! The run: a plan being carried out.
+//!
+//! Promises
+//! - What is kept is not run; what is run is needed; every planned node ends in exactly one list.
+//! - One failing branch stops what hangs below it and nothing else; a panic in a node is caught
+//!   and reported as a bug of its kind.
+//! - A stop is obeyed at the next step; what had finished stays kept.
+//! - Equal graphs give equal results whatever the number of threads.
+//!
+//! ```text
+//! settle   a node's key is known once the identities that come in are; found: kept
+//! want     not found: its inputs' values are fetched, or made again where they were evicted
+//! start    on the CPU pool or the device's thread (`lanes`)
+//! finish   identities go down the wires, results into the cache
+//! ```
+//!
+//! Not here: what a key is (`key`), how long results are kept (`cache`).
+
+mod lanes;
+mod schedule;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cache::Cache;
+use crate::ctx::{Extensions, Stop};
+use crate::diagnostic::Diagnostic;
+use crate::event::{Done, Event};
+use crate::plan::Plan;
+use crate::value::{Data, Value};
+
+pub(crate) use lanes::Events;
+
+/// What a program lends to runs.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Where effects write.
+    pub out: PathBuf,
+    /// Whether other content is replaced.
+    pub overwrite: bool,
+    /// Where previews may be put.
+    pub previews: Option<PathBuf>,
+    /// CPU threads.
+    pub threads: usize,
+    /// Everything that may change bits: backend family, dtype, kernel revision, instruction set.
+    /// Enters the keys of kinds that compute.
+    pub numerics: String,
+    /// The device, a weight pool, …
+    pub extensions: Extensions,
+}
+
+impl Default for Host {
+    /// Writes to `out`, uses one thread, lends nothing.
+    fn default() -> Self {
+        Self {
+            out: PathBuf::from("out"),
+            overwrite: false,
+            previews: None,
+            threads: 1,
+            numerics: String::new(),
+            extensions: Extensions::default(),
+        }
+    }
+}
+
+/// A plan about to be carried out.
+#[derive(Debug)]
+pub struct Run<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) host: &'a Host,
+    pub(crate) cache: &'a Cache,
+    pub(crate) stop: Stop,
+}
+
+impl<'a> Run<'a> {
+    /// A run of `plan`.
+    pub fn new(plan: &'a Plan, host: &'a Host, cache: &'a Cache) -> Self {
+        Self {
+            plan,
+            host,
+            cache,
+            stop: Stop::new(),
+        }
+    }
+
+    /// Takes the token by which the run can be stopped.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: Stop) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// Carries the plan out. `listen` gets every event, on this thread.
+    pub fn go(self, listen: &mut dyn FnMut(&Event)) -> Report {
+        schedule::go(&self, listen)
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The lists of the last event.
+    pub done: Done,
+    /// What went wrong, in the order in which it did.
+    pub failures: Vec<Diagnostic>,
+    /// The values the run was for: the graph's `outputs` by name, or `node.output` of `--only`.
+    pub values: BTreeMap<String, Value>,
+}
+
+impl Report {
+    /// Whether nothing failed, was blocked or cancelled.
+    pub fn is_complete(&self) -> bool {
+        let done = &self.done;
+        done.failed.is_empty() && done.blocked.is_empty() && done.cancelled.is_empty()
+    }
+
+    /// A value the run was for.
+    pub fn value<T: Data>(&self, name: &str) -> Option<Arc<T>> {
+        self.values.get(name)?.get()
+    }
+}

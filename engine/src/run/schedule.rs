@@ -1,0 +1,708 @@
+//! The scheduler: which node is settled, wanted, started and finished, on one thread.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
+
+use crate::cache::Record;
+use crate::diagnostic::Diagnostic;
+use crate::error::Error;
+use crate::event::{Done, Event, NodeEvent, State};
+use crate::key::KeyParts;
+use crate::kind::{Lane, Nature};
+use crate::literal::Lit;
+use crate::paths::{Writer, Written};
+use crate::plan::{Bound, Plan, Wire, bind};
+use crate::value::{Identity, Storage, Value};
+
+use super::lanes::{Answer, Job, Outcome, Queue, RunJob, Shared, work};
+use super::{Report, Run};
+
+/// How far a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Unneeded,
+    /// Identities that come in are not all known, or a linked setting's value is not.
+    Waiting,
+    /// Its files are being hashed.
+    Hashing,
+    /// Its result is known.
+    Kept,
+    /// It must run and waits for values.
+    Wanted,
+    /// It runs.
+    Running,
+    Ran,
+    Failed,
+    Blocked,
+    Cancelled,
+}
+
+/// What the scheduler knows of a node.
+struct Slot {
+    phase: Phase,
+    /// Parents whose identities are not known yet.
+    unknown: usize,
+    /// Parents whose values it waits for.
+    lacking: usize,
+    /// Nodes that wait for this one's values.
+    waiters: Vec<usize>,
+    /// Nodes that it feeds.
+    children: Vec<usize>,
+    /// Children that may still ask for its values.
+    users: usize,
+    is_root: bool,
+    bound: Option<Arc<Bound>>,
+    parts: Option<KeyParts>,
+    files: Vec<Identity>,
+    /// Identity and storage of each output, once known.
+    outputs: Option<Vec<Option<(Identity, Storage)>>>,
+    held: Vec<Option<Value>>,
+    /// It runs only to open handles again: it counts as kept.
+    quiet: bool,
+    wrote: Vec<String>,
+}
+
+enum Task {
+    Settle(usize),
+    Want(usize),
+}
+
+struct Scheduler<'a, 'b> {
+    run: &'a Run<'a>,
+    writer: &'a Writer,
+    numerics: Arc<str>,
+    slots: Vec<Slot>,
+    tasks: VecDeque<Task>,
+    cpu: &'a Queue,
+    device: &'a Queue,
+    at_work: usize,
+    failures: Vec<Diagnostic>,
+    listen: &'b mut dyn FnMut(&Event),
+}
+
+pub(super) fn go(run: &Run<'_>, listen: &mut dyn FnMut(&Event)) -> Report {
+    let start = Instant::now();
+    let writer = Writer::new(run.host.out.clone(), run.host.overwrite);
+    let (cpu, device) = (Queue::default(), Queue::default());
+    let (sender, answers) = channel();
+    let shared = Shared {
+        plan: run.plan,
+        host: run.host,
+        cache: run.cache,
+        writer: &writer,
+        stop: run.stop.clone(),
+    };
+    listen(&Event::Plan {
+        nodes: run.plan.nodes.len(),
+    });
+    let mut scheduler = Scheduler::new(run, &writer, &cpu, &device, listen);
+    std::thread::scope(|scope| {
+        let _closing = Closing([&cpu, &device]);
+        for queue in std::iter::repeat_n(&cpu, run.host.threads.max(1)).chain([&device]) {
+            let (shared, sender) = (&shared, sender.clone());
+            scope.spawn(move || work(shared, queue, &sender));
+        }
+        scheduler.carry_out(&answers);
+    });
+    scheduler.report(start)
+}
+
+/// Closes the queues when the scheduler is through, also by a panic, so that threads end.
+struct Closing<'a>([&'a Queue; 2]);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|queue| queue.close());
+    }
+}
+
+impl<'a, 'b> Scheduler<'a, 'b> {
+    fn new(
+        run: &'a Run<'a>,
+        writer: &'a Writer,
+        cpu: &'a Queue,
+        device: &'a Queue,
+        listen: &'b mut dyn FnMut(&Event),
+    ) -> Self {
+        Self {
+            run,
+            writer,
+            numerics: run.host.numerics.as_str().into(),
+            slots: slots(run.plan),
+            tasks: VecDeque::new(),
+            cpu,
+            device,
+            at_work: 0,
+            failures: Vec::new(),
+            listen,
+        }
+    }
+
+    fn carry_out(&mut self, answers: &Receiver<Answer>) {
+        for at in &self.run.plan.order {
+            if self.slots[*at].phase == Phase::Waiting && self.slots[*at].unknown == 0 {
+                self.tasks.push_back(Task::Settle(*at));
+            }
+        }
+        loop {
+            while let Some(task) = self.tasks.pop_front() {
+                match task {
+                    Task::Settle(node) => self.settle(node),
+                    Task::Want(node) => self.want(node),
+                }
+            }
+            if self.at_work == 0 {
+                // Events sent before the last answer have been read before it.
+                return;
+            }
+            let Ok(answer) = answers.recv() else { return };
+            self.answer(answer);
+        }
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Event(event) => (self.listen)(&event),
+            Answer::Hashed { node, files } => {
+                self.at_work -= 1;
+                match files {
+                    Ok(files) => {
+                        self.slots[node].files = files;
+                        self.find(node);
+                    }
+                    Err(error) => self.fail(node, &error, None),
+                }
+            }
+            Answer::Ran {
+                node,
+                outcome,
+                seconds,
+            } => {
+                self.at_work -= 1;
+                match outcome {
+                    Outcome::Gave { values, wrote } => self.finish(node, values, wrote, seconds),
+                    Outcome::Failed(error) if error.is_stopped() => self.cancel(node),
+                    Outcome::Failed(error) => self.fail(node, &error, Some(seconds)),
+                    Outcome::Panicked(words) => {
+                        let kind = self.run.plan.nodes[node].kind.name;
+                        let message = format!("{kind} panicked: {words}");
+                        let error = Error::new(message).hint("this is a bug in ldm-graph");
+                        self.fail(node, &error, Some(seconds));
+                    }
+                }
+            }
+        }
+    }
+
+    /// All identities that come in are known: build the node if a setting was linked, hash its
+    /// files, then look for its key.
+    fn settle(&mut self, node: usize) {
+        if self.slots[node].phase != Phase::Waiting {
+            return;
+        }
+        if self.run.stop.is_stopped() {
+            return self.cancel(node);
+        }
+        let planned = &self.run.plan.nodes[node];
+        if self.slots[node].bound.is_none() {
+            match &planned.bound {
+                Some(bound) => self.slots[node].bound = Some(bound.clone()),
+                None => match self.linked_literals(node) {
+                    Some(linked) => match bind(planned, linked, &self.run.plan.search) {
+                        Ok(bound) => self.slots[node].bound = Some(Arc::new(bound)),
+                        Err(errors) => return self.fail_with(node, errors, None),
+                    },
+                    None => return,
+                },
+            }
+        }
+        let bound = self.slots[node].bound.clone().expect("it was just bound");
+        if bound.reads.is_empty() {
+            return self.find(node);
+        }
+        self.slots[node].phase = Phase::Hashing;
+        self.at_work += 1;
+        self.cpu.push(Job::Hash { node, bound });
+    }
+
+    /// The values of linked settings; asks for those that are not at hand and gives nothing.
+    fn linked_literals(&mut self, node: usize) -> Option<Vec<Lit>> {
+        let plan = self.run.plan;
+        let wires = plan.nodes[node].linked.iter().map(|(_, _, wire)| wire);
+        let missing = self.fetch(node, wires.clone());
+        if !missing {
+            return None;
+        }
+        let value = |wire: &Wire| match wire {
+            Wire::Value(value) => value.literal(),
+            Wire::Node { node, output } => self.slots[*node].held[*output].as_ref()?.literal(),
+        };
+        wires.map(value).collect()
+    }
+
+    /// The key is known: keep what is found, or want a run.
+    fn find(&mut self, node: usize) {
+        let plan = self.run.plan;
+        let planned = &plan.nodes[node];
+        let Some(ports) = self.identities(node) else {
+            return self.fail_absent(node);
+        };
+        let parts = KeyParts {
+            kind: planned.kind.clone(),
+            bound: self.slots[node]
+                .bound
+                .clone()
+                .expect("settled nodes are bound"),
+            ports,
+            files: self.slots[node].files.clone(),
+            numerics: self.numerics.clone(),
+        };
+        let key = parts.key();
+        self.slots[node].parts = Some(parts);
+        let found = match planned.kind.nature {
+            Nature::Volatile => None,
+            Nature::Pure => self.run.cache.find(&key),
+            Nature::Effect => self.run.cache.find(&key).filter(|(r, _)| self.stands(r)),
+        };
+        let Some((record, from)) = found else {
+            self.slots[node].phase = Phase::Wanted;
+            return self.want(node);
+        };
+        self.remember(node);
+        let kept = NodeEvent {
+            from: Some(from),
+            ..NodeEvent::new(&planned.name, State::Kept)
+        };
+        (self.listen)(&Event::Node(kept));
+        let slot = &mut self.slots[node];
+        slot.phase = Phase::Kept;
+        slot.outputs = Some(record.outputs);
+        slot.wrote = record.wrote.into_iter().map(|(path, _)| path).collect();
+        self.tell_children(node);
+        self.release_parents(node);
+        if self.slots[node].is_root {
+            self.fetch_root(node);
+        }
+    }
+
+    /// A root's values are wanted by the caller: from the cache, or by running after all.
+    fn fetch_root(&mut self, node: usize) {
+        let wanted = self.run.plan.roots.iter().filter(|root| root.node == node);
+        let outputs: Vec<usize> = wanted
+            .flat_map(|root| root.wanted.iter().map(|(output, _)| *output))
+            .collect();
+        let exists = |slot: &Slot, output: usize| {
+            slot.outputs
+                .as_ref()
+                .is_some_and(|outputs| outputs[output].is_some())
+        };
+        for output in outputs {
+            if exists(&self.slots[node], output) && !self.at_hand(node, output) {
+                self.tasks.push_back(Task::Want(node));
+            }
+        }
+    }
+
+    /// Whether an effect's files stand with the hashes it wrote.
+    fn stands(&self, record: &Record) -> bool {
+        let files = self.run.cache.files();
+        record.wrote.iter().all(|(path, identity)| {
+            let path = self.writer.out().join(path);
+            path.is_file() && files.identity(&path).is_ok_and(|found| found == *identity)
+        })
+    }
+
+    /// The node has to run: fetch what comes in, start when all is at hand.
+    fn want(&mut self, node: usize) {
+        match self.slots[node].phase {
+            Phase::Wanted => {}
+            Phase::Kept => {
+                let slot = &mut self.slots[node];
+                let handles = slot.outputs.iter().flatten().flatten();
+                slot.quiet = handles.clone().count() > 0
+                    && handles
+                        .clone()
+                        .all(|(_, storage)| *storage == Storage::Handle);
+                slot.phase = Phase::Wanted;
+            }
+            _ => return,
+        }
+        if self.run.stop.is_stopped() {
+            return self.cancel(node);
+        }
+        let plan = self.run.plan;
+        if self.fetch(node, plan.nodes[node].ports.iter().flatten()) {
+            self.start(node);
+        }
+    }
+
+    /// Whether the values on all `wires` are at hand; asks for those that are not, and `node`
+    /// will hear of them.
+    fn fetch<'w>(&mut self, node: usize, wires: impl Iterator<Item = &'w Wire>) -> bool {
+        let mut lacking = Vec::new();
+        for wire in wires {
+            let Wire::Node {
+                node: parent,
+                output,
+            } = wire
+            else {
+                continue;
+            };
+            if !self.at_hand(*parent, *output) && !lacking.contains(parent) {
+                lacking.push(*parent);
+            }
+        }
+        for parent in &lacking {
+            match self.slots[*parent].phase {
+                Phase::Failed | Phase::Blocked => {
+                    self.block(node);
+                    return false;
+                }
+                Phase::Cancelled => {
+                    self.cancel(node);
+                    return false;
+                }
+                _ => {}
+            }
+        }
+        self.slots[node].lacking = lacking.len();
+        for parent in &lacking {
+            self.slots[*parent].waiters.push(node);
+            self.tasks.push_back(Task::Want(*parent));
+        }
+        lacking.is_empty()
+    }
+
+    /// Whether a value is held, fetching it from the cache if it can be.
+    fn at_hand(&mut self, node: usize, output: usize) -> bool {
+        let slot = &self.slots[node];
+        if slot.held[output].is_some() {
+            return true;
+        }
+        let Some(Some((identity, _))) = slot.outputs.as_ref().map(|outputs| outputs[output]) else {
+            return false;
+        };
+        let data = self.run.plan.nodes[node].kind.outputs[output].data;
+        let value = self.run.cache.value(&identity, data);
+        self.slots[node].held[output] = value;
+        self.slots[node].held[output].is_some()
+    }
+
+    fn start(&mut self, node: usize) {
+        let planned = &self.run.plan.nodes[node];
+        let Some(inputs) = self.values(node) else {
+            return self.fail_absent(node);
+        };
+        self.correct_key(node, &inputs);
+        let because = self.because(node);
+        let slot = &mut self.slots[node];
+        slot.phase = Phase::Running;
+        let bound = slot.bound.clone().expect("settled nodes are bound");
+        let job = RunJob {
+            node,
+            bound,
+            inputs,
+            files: slot.files.clone(),
+        };
+        if !slot.quiet {
+            let running = NodeEvent {
+                because,
+                ..NodeEvent::new(&planned.name, State::Running)
+            };
+            (self.listen)(&Event::Node(running));
+        }
+        self.at_work += 1;
+        match planned.kind.lane {
+            Lane::Cpu => self.cpu.push(Job::Run(job)),
+            Lane::Device => self.device.push(Job::Run(job)),
+        }
+    }
+
+    /// A parent that was made again may have given another identity than its record said; then
+    /// this node's key is that of what it really gets.
+    fn correct_key(&mut self, node: usize, inputs: &[Vec<Value>]) {
+        let identities = |values: &Vec<Value>| values.iter().map(Value::identity).collect();
+        let real: Vec<Vec<Identity>> = inputs.iter().map(identities).collect();
+        if let Some(parts) = &mut self.slots[node].parts {
+            parts.ports = real;
+        }
+    }
+
+    /// Remembers the key's parts for the next run, and says what moved since the last.
+    fn because(&mut self, node: usize) -> Option<String> {
+        let before = self.remember(node);
+        let parts = self.slots[node].parts.as_ref()?;
+        Some(match (before, parts.kind.nature) {
+            (_, Nature::Volatile) => "it always runs".to_owned(),
+            (None, _) => "it is new".to_owned(),
+            (Some(before), Nature::Effect) if before.key() == parts.key() => {
+                "its files are gone or changed".to_owned()
+            }
+            (Some(before), _) => parts.because(&before),
+        })
+    }
+
+    fn remember(&self, node: usize) -> Option<KeyParts> {
+        let plan = self.run.plan;
+        let parts = self.slots[node].parts.as_ref()?;
+        self.run
+            .cache
+            .last(&plan.name, &plan.nodes[node].name, parts)
+    }
+
+    fn finish(
+        &mut self,
+        node: usize,
+        values: Vec<Option<Value>>,
+        wrote: Vec<Written>,
+        seconds: f64,
+    ) {
+        let planned = &self.run.plan.nodes[node];
+        let identify = |value: &Option<Value>| value.as_ref().map(|v| (v.identity(), v.storage()));
+        let outputs: Vec<_> = values.iter().map(identify).collect();
+        let record = Record {
+            outputs: outputs.clone(),
+            wrote: wrote.iter().map(|w| (w.path.clone(), w.identity)).collect(),
+            seconds,
+        };
+        if planned.kind.nature != Nature::Volatile {
+            let key = self.slots[node]
+                .parts
+                .as_ref()
+                .expect("started nodes have a key")
+                .key();
+            self.run.cache.store(key, record, &values);
+        }
+        let slot = &mut self.slots[node];
+        let first = slot.outputs.is_none();
+        slot.outputs = Some(outputs);
+        slot.held = values;
+        slot.wrote = wrote.into_iter().map(|written| written.path).collect();
+        slot.phase = if slot.quiet { Phase::Kept } else { Phase::Ran };
+        if !slot.quiet {
+            let ran = NodeEvent {
+                seconds: Some(seconds),
+                ..NodeEvent::new(&planned.name, State::Ran)
+            };
+            (self.listen)(&Event::Node(ran));
+        }
+        if first {
+            self.tell_children(node);
+            self.release_parents(node);
+        }
+        for waiter in std::mem::take(&mut self.slots[node].waiters) {
+            self.slots[waiter].lacking -= 1;
+            if self.slots[waiter].lacking == 0 {
+                match self.slots[waiter].phase {
+                    Phase::Wanted => self.start(waiter),
+                    Phase::Waiting => self.tasks.push_back(Task::Settle(waiter)),
+                    _ => {}
+                }
+            }
+        }
+        self.let_go(node);
+    }
+
+    /// The identities that a node gives are known.
+    fn tell_children(&mut self, node: usize) {
+        for at in 0..self.slots[node].children.len() {
+            let child = self.slots[node].children[at];
+            self.slots[child].unknown -= 1;
+            if self.slots[child].unknown == 0 {
+                self.tasks.push_back(Task::Settle(child));
+            }
+        }
+    }
+
+    /// A node will not ask for its parents' values any more.
+    fn release_parents(&mut self, node: usize) {
+        for parent in distinct_parents(self.run.plan, node) {
+            self.slots[parent].users -= 1;
+            self.let_go(parent);
+        }
+    }
+
+    /// Drops values that nobody will ask for; the cache keeps what it has room for.
+    fn let_go(&mut self, node: usize) {
+        let slot = &mut self.slots[node];
+        if slot.users == 0 && slot.waiters.is_empty() && !slot.is_root {
+            slot.held.fill(None);
+        }
+    }
+
+    fn identities(&self, node: usize) -> Option<Vec<Vec<Identity>>> {
+        let identity = |wire: &Wire| match wire {
+            Wire::Value(value) => Some(value.identity()),
+            Wire::Node { node, output } => Some(
+                self.slots[*node]
+                    .outputs
+                    .as_ref()?
+                    .get(*output)?
+                    .as_ref()?
+                    .0,
+            ),
+        };
+        let port = |wires: &Vec<Wire>| wires.iter().map(identity).collect();
+        self.run.plan.nodes[node].ports.iter().map(port).collect()
+    }
+
+    fn values(&self, node: usize) -> Option<Vec<Vec<Value>>> {
+        let value = |wire: &Wire| match wire {
+            Wire::Value(value) => Some(value.clone()),
+            Wire::Node { node, output } => self.slots[*node].held[*output].clone(),
+        };
+        let port = |wires: &Vec<Wire>| wires.iter().map(value).collect();
+        self.run.plan.nodes[node].ports.iter().map(port).collect()
+    }
+
+    /// An optional output that a node needs turned out not to be there.
+    fn fail_absent(&mut self, node: usize) {
+        let plan = self.run.plan;
+        let absent = |wire: &&Wire| match wire {
+            Wire::Node { node, output } => {
+                let outputs = self.slots[*node].outputs.as_ref();
+                outputs.is_some_and(|outputs| outputs.get(*output).is_none_or(Option::is_none))
+            }
+            Wire::Value(_) => false,
+        };
+        let found = plan.nodes[node].ports.iter().flatten().find(absent);
+        let name = found.map_or_else(|| "what it needs".to_owned(), |wire| plan.describe(wire));
+        self.fail(node, &Error::new(format!("`{name}` is not there")), None);
+    }
+
+    fn fail(&mut self, node: usize, error: &Error, seconds: Option<f64>) {
+        let diagnostic = self.run.plan.nodes[node].failure(error);
+        self.fail_with(node, vec![diagnostic], seconds);
+    }
+
+    fn fail_with(&mut self, node: usize, errors: Vec<Diagnostic>, seconds: Option<f64>) {
+        let because = errors.first().map(|error| error.message.clone());
+        let name = &self.run.plan.nodes[node].name;
+        let failed = NodeEvent {
+            seconds,
+            because,
+            ..NodeEvent::new(name, State::Failed)
+        };
+        (self.listen)(&Event::Node(failed));
+        self.failures.extend(errors);
+        self.slots[node].phase = Phase::Failed;
+        self.end_below(node, Phase::Blocked);
+    }
+
+    fn block(&mut self, node: usize) {
+        self.end(node, Phase::Blocked);
+        self.end_below(node, Phase::Blocked);
+    }
+
+    fn cancel(&mut self, node: usize) {
+        self.end(node, Phase::Cancelled);
+        self.end_below(node, Phase::Cancelled);
+    }
+
+    fn end(&mut self, node: usize, phase: Phase) {
+        let state = match phase {
+            Phase::Blocked => State::Blocked,
+            _ => State::Cancelled,
+        };
+        self.slots[node].phase = phase;
+        let name = &self.run.plan.nodes[node].name;
+        (self.listen)(&Event::Node(NodeEvent::new(name, state)));
+    }
+
+    /// Ends every node that waits for `node`, for its identities or for its values.
+    fn end_below(&mut self, node: usize, phase: Phase) {
+        let mut todo = vec![node];
+        while let Some(at) = todo.pop() {
+            let unknown = self.slots[at].outputs.is_none();
+            let mut below = std::mem::take(&mut self.slots[at].waiters);
+            if unknown {
+                below.extend(&self.slots[at].children);
+            }
+            for child in below {
+                if matches!(self.slots[child].phase, Phase::Waiting | Phase::Wanted) {
+                    self.end(child, phase);
+                    todo.push(child);
+                }
+            }
+        }
+    }
+
+    fn report(mut self, start: Instant) -> Report {
+        let mut done = Done {
+            seconds: start.elapsed().as_secs_f64(),
+            ..Done::default()
+        };
+        for (slot, node) in self.slots.iter().zip(&self.run.plan.nodes) {
+            let list = match slot.phase {
+                Phase::Unneeded => &mut done.unneeded,
+                Phase::Kept => &mut done.kept,
+                Phase::Ran => &mut done.ran,
+                Phase::Failed => &mut done.failed,
+                Phase::Blocked => &mut done.blocked,
+                _ => &mut done.cancelled,
+            };
+            list.push(node.name.clone());
+            let full = |path: &String| self.writer.out().join(path).display().to_string();
+            done.outputs.extend(slot.wrote.iter().map(full));
+        }
+        (self.listen)(&Event::Done(done.clone()));
+        let mut report = Report {
+            done,
+            failures: self.failures,
+            ..Report::default()
+        };
+        for root in &self.run.plan.roots {
+            for (output, name) in &root.wanted {
+                if let Some(value) = self.slots[root.node].held[*output].take() {
+                    self.slots[root.node].held[*output] = Some(value.clone());
+                    report.values.insert(name.clone(), value);
+                }
+            }
+        }
+        report
+    }
+}
+
+fn distinct_parents(plan: &Plan, node: usize) -> Vec<usize> {
+    let mut parents: Vec<usize> = plan.nodes[node].parents().collect();
+    parents.sort_unstable();
+    parents.dedup();
+    parents
+}
+
+fn slots(plan: &Plan) -> Vec<Slot> {
+    let slot = |node: &crate::plan::Planned| Slot {
+        phase: if node.needed {
+            Phase::Waiting
+        } else {
+            Phase::Unneeded
+        },
+        unknown: 0,
+        lacking: 0,
+        waiters: Vec::new(),
+        children: Vec::new(),
+        users: 0,
+        is_root: false,
+        bound: None,
+        parts: None,
+        files: Vec::new(),
+        outputs: None,
+        held: vec![None; node.kind.outputs.len()],
+        quiet: false,
+        wrote: Vec::new(),
+    };
+    let mut slots: Vec<Slot> = plan.nodes.iter().map(slot).collect();
+    for node in (0..slots.len()).filter(|node| plan.nodes[*node].needed) {
+        for parent in distinct_parents(plan, node) {
+            slots[parent].children.push(node);
+            slots[parent].users += 1;
+            slots[node].unknown += 1;
+        }
+    }
+    for root in &plan.roots {
+        slots[root.node].is_root = !root.wanted.is_empty();
+    }
+    slots
+}

@@ -1,0 +1,325 @@
+//! What travels on links, known to the engine by a descriptor only.
+//!
+//! A node library implements [`Data`] for its types. *Data* (a picture, a latent, a number) has
+//! its bytes as identity and is kept by the cache; a *handle* (a model) is identified by what it
+//! is made of and is kept by no result tier: it is opened again when it is needed.
+//!
+//! Promise: equal identity means equal value, also across processes and machines.
+//!
+//! Not here: where values are kept (`cache`), what the types are (the node library; `Text`,
+//! `Int`, `Float` and `Bool` live here because settings are made of them).
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::literal::Lit;
+
+/// The name of a value by its content: a blake3 hash.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity(pub [u8; 32]);
+
+impl Identity {
+    /// The hash of labelled parts; parts cannot run into each other, each carries its length.
+    ///
+    /// ```
+    /// use ldm_engine::Identity;
+    /// assert_ne!(Identity::of(&[b"ab", b"c"]), Identity::of(&[b"a", b"bc"]));
+    /// ```
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut hasher = Hasher::default();
+        for part in parts {
+            hasher.part(part);
+        }
+        hasher.finish()
+    }
+
+    /// Reads the 64 hexadecimal digits that `Display` writes.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        blake3::Hash::from_hex(text)
+            .ok()
+            .map(|hash| Self(*hash.as_bytes()))
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex()[..12])
+    }
+}
+
+/// Builds an [`Identity`] from parts, each with its length before it.
+#[derive(Default, Clone)]
+pub struct Hasher(blake3::Hasher);
+
+impl Hasher {
+    /// Adds one part.
+    pub fn part(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    /// The identity of all parts so far.
+    pub fn finish(&self) -> Identity {
+        Identity(*self.0.finalize().as_bytes())
+    }
+}
+
+/// How long a value may be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// By its bytes, in the cache.
+    Object,
+    /// Not at all: whoever made it makes it again, cheaply. Models are handles; their weights
+    /// are read on first use and have a budget of their own.
+    Handle,
+}
+
+/// A type whose values travel on links.
+///
+/// The only part that needs thought is `identity`: two values with the same identity must be
+/// interchangeable. For data use [`Identity::of`] over name, shape and bytes (for floats, bits).
+pub trait Data: Send + Sync + Sized + 'static {
+    /// The type's name in messages and on the reference page: `Latent`.
+    const NAME: &'static str;
+
+    /// The hash of what the value is (data) or of what it is made of (handles).
+    fn identity(&self) -> Identity;
+
+    /// Bytes of memory the value holds, for the cache's budget.
+    fn bytes(&self) -> u64;
+
+    /// Whether the cache may keep this value.
+    fn storage(&self) -> Storage {
+        Storage::Object
+    }
+
+    /// The value as bytes, for the disk tier. Data must give them; handles are never asked.
+    ///
+    /// # Errors
+    /// When the value cannot be written down.
+    fn save(&self) -> Result<Vec<u8>> {
+        Err(Error::new(format!("a {} cannot be stored", Self::NAME)))
+    }
+
+    /// The value back from what [`Data::save`] gave.
+    ///
+    /// # Errors
+    /// When the bytes are not such a value.
+    fn load(_bytes: &[u8]) -> Result<Self> {
+        Err(Error::new(format!("a {} cannot be read back", Self::NAME)))
+    }
+
+    /// The value as a setting, for the four types that settings can be linked to.
+    fn literal(&self) -> Option<Lit> {
+        None
+    }
+}
+
+/// The descriptor of a [`Data`] type.
+#[derive(Clone, Copy)]
+pub struct DataType {
+    /// [`Data::NAME`]
+    pub name: &'static str,
+    /// [`Data::load`], type-erased.
+    pub load: fn(&[u8]) -> Result<Value>,
+}
+
+impl DataType {
+    /// The descriptor of `T`.
+    pub const fn of<T: Data>() -> Self {
+        Self {
+            name: T::NAME,
+            load: |bytes| T::load(bytes).map(Value::new),
+        }
+    }
+}
+
+impl PartialEq for DataType {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for DataType {}
+
+impl fmt::Debug for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl fmt::Display for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A value of any [`Data`] type; cloning shares it. Its identity is computed once.
+#[derive(Clone)]
+pub struct Value {
+    data: Arc<dyn Erased>,
+    identity: Identity,
+}
+
+impl Value {
+    /// Takes a value in.
+    pub fn new<T: Data>(data: T) -> Self {
+        let identity = data.identity();
+        Self {
+            data: Arc::new(data),
+            identity,
+        }
+    }
+
+    /// The value as its own type, or nothing when it is of another.
+    pub fn get<T: Data>(&self) -> Option<Arc<T>> {
+        Arc::clone(&self.data).any().downcast().ok()
+    }
+
+    /// The value's identity.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Its type's name.
+    pub fn type_name(&self) -> &'static str {
+        self.data.name()
+    }
+
+    /// Bytes of memory it holds.
+    pub fn bytes(&self) -> u64 {
+        self.data.bytes()
+    }
+
+    /// Whether the cache may keep it.
+    pub fn storage(&self) -> Storage {
+        self.data.storage()
+    }
+
+    /// The value as bytes; see [`Data::save`].
+    ///
+    /// # Errors
+    /// When the value cannot be written down.
+    pub fn save(&self) -> Result<Vec<u8>> {
+        self.data.save()
+    }
+
+    /// The value as a setting, where it is a text or a number.
+    pub fn literal(&self) -> Option<Lit> {
+        self.data.literal()
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.type_name(), self.identity)
+    }
+}
+
+trait Erased: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn bytes(&self) -> u64;
+    fn storage(&self) -> Storage;
+    fn save(&self) -> Result<Vec<u8>>;
+    fn literal(&self) -> Option<Lit>;
+    fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+impl<T: Data> Erased for T {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+    fn bytes(&self) -> u64 {
+        Data::bytes(self)
+    }
+    fn storage(&self) -> Storage {
+        Data::storage(self)
+    }
+    fn save(&self) -> Result<Vec<u8>> {
+        Data::save(self)
+    }
+    fn literal(&self) -> Option<Lit> {
+        Data::literal(self)
+    }
+    fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+macro_rules! scalar {
+    ($name:ident, $inner:ty, $word:literal, $doc:literal, $bytes:expr, $lit:expr, $load:expr) => {
+        #[doc = $doc]
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $name(pub $inner);
+
+        impl Data for $name {
+            const NAME: &'static str = $word;
+
+            fn identity(&self) -> Identity {
+                let lit: Lit = $lit(&self.0);
+                Identity::of(&[Self::NAME.as_bytes(), lit.to_string().as_bytes()])
+            }
+            fn bytes(&self) -> u64 {
+                $bytes(&self.0)
+            }
+            fn save(&self) -> Result<Vec<u8>> {
+                let lit: Lit = $lit(&self.0);
+                Ok(lit.to_string().into_bytes())
+            }
+            fn load(bytes: &[u8]) -> Result<Self> {
+                let text = std::str::from_utf8(bytes)?;
+                let load: fn(&str) -> Result<$inner> = $load;
+                load(text).map(Self)
+            }
+            fn literal(&self) -> Option<Lit> {
+                Some($lit(&self.0))
+            }
+        }
+    };
+}
+
+scalar!(
+    Text,
+    String,
+    "Text",
+    "Text on a link.",
+    |text: &String| text.len() as u64 + 24,
+    |text: &String| Lit::Text(text.clone()),
+    |text| Ok(ron::from_str(text)?)
+);
+scalar!(
+    Int,
+    i128,
+    "Int",
+    "A whole number on a link; wide enough for any seed.",
+    |_: &i128| 16,
+    |value: &i128| Lit::Int(*value),
+    |text| Ok(text.parse()?)
+);
+scalar!(
+    Float,
+    f64,
+    "Float",
+    "A number on a link.",
+    |_: &f64| 8,
+    |value: &f64| Lit::Float(*value),
+    |text| Ok(text.parse()?)
+);
+scalar!(
+    Bool,
+    bool,
+    "Bool",
+    "Yes or no on a link.",
+    |_: &bool| 1,
+    |value: &bool| Lit::Bool(*value),
+    |text| Ok(text.parse()?)
+);
