@@ -76,7 +76,7 @@ impl Scene {
         canvas.rows(split as i32, HORIZON + 4, [middle, low], Label::Sky);
         for &sky in &self.sky {
             match sky {
-                Sky::Sun | Sky::Moon => self.paint_light(canvas, sky),
+                Sky::Sun | Sky::Moon => light(canvas, self.light, self.time),
                 Sky::Stars => stars(canvas, self.pattern, self.light_in_sky()),
                 Sky::Clouds => clouds(canvas, self.pattern, self.time),
             }
@@ -113,22 +113,23 @@ impl Scene {
     fn light_in_sky(&self) -> Option<[i32; 2]> {
         self.has_light().then_some(self.light)
     }
+}
 
-    fn paint_light(&self, canvas: &mut Canvas, sky: Sky) {
-        let [x, y] = self.light.map(|v| v as f32);
-        let r = light_radius(self.time) as f32;
-        let (rgb, label) = match (sky, self.time) {
-            (Sky::Moon, _) => ([242, 240, 214], Label::Moon),
-            (_, Time::Dawn) => ([255, 240, 128], Label::Sun),
-            (_, Time::Dusk) => ([255, 224, 104], Label::Sun),
-            _ => ([255, 226, 72], Label::Sun),
-        };
-        canvas.glow([x, y], [2.2 * r; 2], [0, HORIZON + 4], rgb, 130);
-        canvas.disc(x, y, r, rgb, label);
-        if sky == Sky::Moon {
-            canvas.disc(x - 0.3 * r, y - 0.2 * r, 0.24 * r, shade(rgb, 226), label);
-            canvas.disc(x + 0.35 * r, y + 0.3 * r, 0.2 * r, shade(rgb, 226), label);
-        }
+/// The sun, or at night the moon, with its halo.
+pub(crate) fn light(canvas: &mut Canvas, at: [i32; 2], time: Time) {
+    let [x, y] = at.map(|v| v as f32);
+    let r = light_radius(time) as f32;
+    let (rgb, label) = match time {
+        Time::Night => ([242, 240, 214], Label::Moon),
+        Time::Dawn => ([255, 240, 128], Label::Sun),
+        Time::Dusk => ([255, 224, 104], Label::Sun),
+        Time::Day => ([255, 226, 72], Label::Sun),
+    };
+    canvas.glow([x, y], [2.2 * r; 2], [0, HORIZON + 4], rgb, 130);
+    canvas.disc(x, y, r, rgb, label);
+    if time == Time::Night {
+        canvas.disc(x - 0.3 * r, y - 0.2 * r, 0.24 * r, shade(rgb, 226), label);
+        canvas.disc(x + 0.35 * r, y + 0.3 * r, 0.2 * r, shade(rgb, 226), label);
     }
 }
 
@@ -332,50 +333,59 @@ fn stars(canvas: &mut Canvas, pattern: usize, moon: Option<[i32; 2]>) {
     for [x, y] in PATTERNS[pattern % 3] {
         let x = if pattern < 3 { x } else { 64 - x };
         let near = |[mx, my]: [i32; 2]| (mx - x).pow(2) + (my - y).pow(2) < 100;
-        if moon.is_some_and(near) {
-            continue;
+        if !moon.is_some_and(near) {
+            star(canvas, [x, y]);
         }
-        let (x, y) = (x as f32, y as f32);
-        let star = [
-            [0.0, -2.6],
-            [0.8, -0.8],
-            [2.6, 0.0],
-            [0.8, 0.8],
-            [0.0, 2.6],
-            [-0.8, 0.8],
-            [-2.6, 0.0],
-            [-0.8, -0.8],
-        ];
-        let star = star.map(|[dx, dy]: [f32; 2]| [x + dx, y + dy]);
-        canvas.glow([x, y], [4.0; 2], [0, HORIZON], [255, 250, 214], 90);
-        canvas.polygon(&star, [255, 250, 222], Label::Stars);
     }
+}
+
+/// One star of four points, five pixels across.
+pub(crate) fn star(canvas: &mut Canvas, at: [i32; 2]) {
+    const POINTS: [[f32; 2]; 8] = [
+        [0.0, -2.6],
+        [0.8, -0.8],
+        [2.6, 0.0],
+        [0.8, 0.8],
+        [0.0, 2.6],
+        [-0.8, 0.8],
+        [-2.6, 0.0],
+        [-0.8, -0.8],
+    ];
+    let [x, y] = at.map(|v| v as f32);
+    canvas.glow([x, y], [4.0; 2], [0, HORIZON], [255, 250, 214], 90);
+    canvas.polygon(
+        &POINTS.map(|[dx, dy]| [x + dx, y + dy]),
+        [255, 250, 222],
+        Label::Stars,
+    );
 }
 
 /// One or two clouds in one of six arrangements.
 fn clouds(canvas: &mut Canvas, pattern: usize, time: Time) {
+    let [first, second] = CLOUDS[pattern];
+    cloud(canvas, first, time);
+    if second != first {
+        cloud(canvas, second, time);
+    }
+}
+
+/// One cloud, 24 wide and 11 high.
+pub(crate) fn cloud(canvas: &mut Canvas, at: [i32; 2], time: Time) {
     let rgb = match time {
         Time::Dawn => [255, 240, 240],
         Time::Day => [252, 253, 255],
         Time::Dusk => [246, 178, 168],
         Time::Night => [92, 100, 140],
     };
-    let [first, second] = CLOUDS[pattern];
-    let mut cloud = |[x, y]: [i32; 2]| {
-        let (x, y) = (x as f32, y as f32);
-        canvas.ellipse(
-            [x - 12.0, y - 1.0, x + 12.0, y + 5.0],
-            shade(rgb, 240),
-            Label::Clouds,
-        );
-        canvas.disc(x - 4.5, y - 0.5, 4.2, rgb, Label::Clouds);
-        canvas.disc(x + 3.0, y - 1.5, 5.2, rgb, Label::Clouds);
-        canvas.ellipse([x - 11.0, y - 1.0, x + 11.0, y + 4.0], rgb, Label::Clouds);
-    };
-    cloud(first);
-    if second != first {
-        cloud(second);
-    }
+    let [x, y] = at.map(|v| v as f32);
+    canvas.ellipse(
+        [x - 12.0, y - 1.0, x + 12.0, y + 5.0],
+        shade(rgb, 240),
+        Label::Clouds,
+    );
+    canvas.disc(x - 4.5, y - 0.5, 4.2, rgb, Label::Clouds);
+    canvas.disc(x + 3.0, y - 1.5, 5.2, rgb, Label::Clouds);
+    canvas.ellipse([x - 11.0, y - 1.0, x + 11.0, y + 4.0], rgb, Label::Clouds);
 }
 
 fn hills(canvas: &mut Canvas, outline: usize, rgb: Rgb) {

@@ -182,7 +182,7 @@ pub struct Scene {
     /// The groups of things, of different kinds and in different places; the first is the scene's
     /// subject.
     pub groups: Vec<Group>,
-    /// Which of four outlines the hills have.
+    /// Which of [`HILLS`] outlines the hills have.
     pub(crate) hills: usize,
     /// Centre of the sun or the moon.
     pub(crate) light: [i32; 2],
@@ -213,6 +213,8 @@ const HELD_OUT: [(Kind, Colour, Time); 4] = [
 
 /// Where the sky ends, in 64ths.
 pub(crate) const HORIZON: i32 = 40;
+/// How many outlines the hills have.
+pub(crate) const HILLS: usize = 4;
 /// Where a lake's near shore begins.
 pub(crate) const SHORE: i32 = 54;
 
@@ -229,16 +231,14 @@ impl Scene {
                 break groups;
             }
         };
+        let sky = draw_sky(rng, time);
         let mut scene = Scene {
-            time,
-            ground,
-            sky: draw_sky(rng, time),
             groups,
-            hills: rng.below(4),
-            light: [0, 0],
-            pattern: rng.below(6),
+            sky,
             seed,
+            ..Scene::empty(time, ground, rng.below(HILLS))
         };
+        scene.pattern = rng.below(6);
         scene.place_clouds(rng);
         scene.place_light(rng);
         scene
@@ -277,6 +277,21 @@ impl Scene {
     #[must_use]
     pub fn class(&self) -> usize {
         self.groups[0].kind as usize * Time::ALL.len() + self.time as usize
+    }
+
+    /// A scene with nothing in it.
+    pub(crate) fn empty(time: Time, ground: Ground, hills: usize) -> Scene {
+        let (sky, groups) = (Vec::new(), Vec::new());
+        Scene {
+            time,
+            ground,
+            sky,
+            groups,
+            hills,
+            light: [0, 0],
+            pattern: 0,
+            seed: 0,
+        }
     }
 
     /// Every thing with its bounds, group by group.
@@ -418,7 +433,7 @@ pub(crate) fn half_width(kind: Kind) -> f32 {
 }
 
 /// Heights of the small and the big ones; each has three steps of one pixel.
-fn height(kind: Kind, size: Size) -> i32 {
+pub(crate) fn height(kind: Kind, size: Size) -> i32 {
     let [small, big] = match kind {
         Kind::House => [15, 24],
         Kind::Lighthouse => [25, 38],
