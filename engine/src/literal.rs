@@ -271,7 +271,7 @@ impl<'a> Reader<'a> {
             '{' => Lit::Map(self.entries(body, whole)?),
             '+' | '-' | '.' | '0'..='9' => self.number(body, whole)?,
             'r' if is_raw_text(body) => Lit::Text(self.leaf(body, whole)?),
-            '(' => self.call(body, "", whole)?,
+            '(' => self.call(body, &body[..0], whole)?,
             c if c.is_alphabetic() || c == '_' => self.word(body, whole)?,
             _ => return Err(self.unexpected(body)),
         };

@@ -498,6 +498,13 @@ impl ReadPath {
     }
 }
 
+/// A default, as a kind writes it.
+impl From<&str> for ReadPath {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 impl Setting for ReadPath {
     fn shape() -> Shape {
         Shape::ReadPath
@@ -531,6 +538,13 @@ impl WritePath {
     /// The template; while running, with all but `{index}` filled in.
     pub fn text(&self) -> &str {
         &self.0
+    }
+}
+
+/// A default, as a kind writes it.
+impl From<&str> for WritePath {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }
 

@@ -43,37 +43,36 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     Ok(quote! {
         const _: () = {
             #[allow(unused_imports)]
-            use ::ldm_engine::derive::*;
-            use ::ldm_engine::derive::Variant;
+            use ::ldm_engine::derive as __ldm;
 
-            fn variants() -> &'static [Variant] {
-                static VARIANTS: ::std::sync::OnceLock<::std::vec::Vec<Variant>> =
+            fn __variants() -> &'static [__ldm::Variant] {
+                static VARIANTS: ::std::sync::OnceLock<::std::vec::Vec<__ldm::Variant>> =
                     ::std::sync::OnceLock::new();
                 VARIANTS.get_or_init(|| ::std::vec![#(#infos),*])
             }
 
-            impl Setting for #name {
-                fn shape() -> Shape {
-                    Shape::Choice(variants())
+            impl __ldm::Setting for #name {
+                fn shape() -> __ldm::Shape {
+                    __ldm::Shape::Choice(__variants())
                 }
 
                 fn read(
-                    lit: &Spanned<Lit>,
-                ) -> ::core::result::Result<Self, ::std::vec::Vec<Mismatch>> {
+                    __lit: &__ldm::Spanned<__ldm::Lit>,
+                ) -> ::core::result::Result<Self, ::std::vec::Vec<__ldm::Mismatch>> {
                     #(#reads)*
-                    ::core::result::Result::Err(Fields::unknown_choice(lit, variants()))
+                    ::core::result::Result::Err(__ldm::Fields::unknown_choice(__lit, __variants()))
                 }
 
-                fn write(&self) -> Lit {
+                fn write(&self) -> __ldm::Lit {
                     match self { #(#writes)* }
                 }
 
-                fn key(&self) -> Lit {
+                fn key(&self) -> __ldm::Lit {
                     match self { #(#keys)* }
                 }
 
                 #[allow(unused_variables)]
-                fn visit_reads(&self, see: &mut dyn ::core::ops::FnMut(&ReadPath)) {
+                fn visit_reads(&self, __see: &mut dyn ::core::ops::FnMut(&__ldm::ReadPath)) {
                     match self { #(#visits)* }
                 }
             }
@@ -105,7 +104,7 @@ impl Variant {
     fn info(&self) -> TokenStream {
         let (name, doc) = (self.ident.to_string(), &self.doc);
         let settings = self.fields.iter().map(Read::info);
-        quote!(Variant { name: #name, doc: #doc, settings: ::std::vec![#(#settings),*] })
+        quote!(__ldm::Variant { name: #name, doc: #doc, settings: ::std::vec![#(#settings),*] })
     }
 
     fn read(&self, at: usize) -> TokenStream {
@@ -114,19 +113,19 @@ impl Variant {
         let types = self.fields.iter().map(|field| &field.ty);
         let numbers = 0..self.fields.len();
         quote! {
-            if lit.value.is_call(#name) {
-                let infos = &variants()[#at].settings;
-                let fields = Fields::of_choice(lit)?;
+            if __lit.value.is_call(#name) {
+                let __infos = &__variants()[#at].settings;
+                let __fields = __ldm::Fields::of_choice(__lit)?;
                 #[allow(unused_mut)]
-                let mut faults = fields.rest(infos);
+                let mut __faults = __fields.rest(__infos);
                 #(
-                    let #idents = fields
-                        .take::<#types>(&infos[#numbers])
-                        .map_err(|e| faults.extend(e))
+                    let #idents = __fields
+                        .take::<#types>(&__infos[#numbers])
+                        .map_err(|e| __faults.extend(e))
                         .ok();
                 )*
-                if !faults.is_empty() {
-                    return ::core::result::Result::Err(faults);
+                if !__faults.is_empty() {
+                    return ::core::result::Result::Err(__faults);
                 }
                 return ::core::result::Result::Ok(Self::#ident {
                     #( #idents: #idents.expect("no fault, so every setting was read") ),*
@@ -140,11 +139,11 @@ impl Variant {
         let idents: Vec<_> = self.fields.iter().map(|field| &field.ident).collect();
         let numbers = 0..self.fields.len();
         quote! {
-            Self::#ident { #(#idents),* } => Fields::write_choice(#name, ::std::vec![
+            Self::#ident { #(#idents),* } => __ldm::Fields::write_choice(#name, ::std::vec![
                 #( (
-                    &variants()[#at].settings[#numbers],
-                    Setting::write(#idents),
-                    Setting::#form(#idents),
+                    &__variants()[#at].settings[#numbers],
+                    __ldm::Setting::write(#idents),
+                    __ldm::Setting::#form(#idents),
                 ) ),*
             ]),
         }
@@ -153,6 +152,6 @@ impl Variant {
     fn visit(&self) -> TokenStream {
         let ident = &self.ident;
         let idents: Vec<_> = self.fields.iter().map(|field| &field.ident).collect();
-        quote!(Self::#ident { #(#idents),* } => { #( Setting::visit_reads(#idents, see); )* })
+        quote!(Self::#ident { #(#idents),* } => { #( __ldm::Setting::visit_reads(#idents, __see); )* })
     }
 }

@@ -70,10 +70,10 @@ impl Read {
     pub(crate) fn info(&self) -> TokenStream {
         let (name, doc, ty) = (self.name(), &self.doc, &self.ty);
         let default = self.default.as_ref().map_or_else(
-            || quote!(<#ty as Setting>::absent().map(|v| Setting::write(&v))),
+            || quote!(<#ty as __ldm::Setting>::absent().map(|v| __ldm::Setting::write(&v))),
             |value| {
                 let value = typed(value, ty);
-                quote!(::core::option::Option::Some(Setting::write(&{ #value })))
+                quote!(::core::option::Option::Some(__ldm::Setting::write(&{ #value })))
             },
         );
         let range = self
@@ -84,10 +84,10 @@ impl Read {
             .unit
             .as_ref()
             .map_or_else(none, |u| quote!(::core::option::Option::Some(#u)));
-        quote!(SettingInfo {
+        quote!(__ldm::SettingInfo {
             name: #name,
             doc: #doc,
-            shape: <#ty as Setting>::shape(),
+            shape: <#ty as __ldm::Setting>::shape(),
             default: #default,
             range: #range,
             unit: #unit,
@@ -98,7 +98,7 @@ impl Read {
         let number = number_type(&self.ty);
         let bound = |end: Option<&Expr>| {
             end.map_or_else(none, |end| {
-                quote!(::core::option::Option::Some(Setting::write(&{
+                quote!(::core::option::Option::Some(__ldm::Setting::write(&{
                     let value: #number = #end;
                     value
                 })))
@@ -106,7 +106,7 @@ impl Read {
         };
         let (low, high) = (bound(range.start.as_deref()), bound(range.end.as_deref()));
         let inclusive = matches!(range.limits, RangeLimits::Closed(_));
-        quote!(::core::option::Option::Some(Bounds {
+        quote!(::core::option::Option::Some(__ldm::Bounds {
             low: #low,
             high: #high,
             inclusive: #inclusive,

@@ -29,31 +29,31 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     Ok(quote! {
         const _: () = {
             #[allow(unused_imports)]
-            use ::ldm_engine::derive::*;
+            use ::ldm_engine::derive as __ldm;
 
-            impl Declare for #name {
-                fn declare() -> Declaration { #declare }
+            impl __ldm::Declare for #name {
+                fn declare() -> __ldm::Declaration { #declare }
 
                 #build
 
                 #[allow(unused_variables)]
-                fn visit_reads(&self, see: &mut dyn ::core::ops::FnMut(&ReadPath)) {
-                    #( Setting::visit_reads(&self.#idents, see); )*
+                fn visit_reads(&self, see: &mut dyn ::core::ops::FnMut(&__ldm::ReadPath)) {
+                    #( __ldm::Setting::visit_reads(&self.#idents, see); )*
                 }
 
                 #[allow(unused_variables)]
                 fn write(
                     &self,
-                    infos: &[SettingInfo],
-                ) -> ::std::vec::Vec<(&'static str, Lit, Lit)> {
+                    infos: &[__ldm::SettingInfo],
+                ) -> ::std::vec::Vec<(&'static str, __ldm::Lit, __ldm::Lit)> {
                     let mut written = ::std::vec![
                         #( (
                             #names,
-                            Setting::write(&self.#idents),
-                            Setting::key(&self.#idents),
+                            __ldm::Setting::write(&self.#idents),
+                            __ldm::Setting::key(&self.#idents),
                         ) ),*
                     ];
-                    keep_different(&mut written, infos);
+                    __ldm::keep_different(&mut written, infos);
                     written
                 }
             }
@@ -78,19 +78,19 @@ fn declare(input: &DeriveInput, fields: &[Read]) -> Result<TokenStream> {
         computes,
     } = nature;
     let lane = if device {
-        quote!(Lane::Device)
+        quote!(__ldm::Lane::Device)
     } else {
-        quote!(Lane::Cpu)
+        quote!(__ldm::Lane::Cpu)
     };
     let version = version.map_or_else(|| quote!(1), |version| quote!(#version));
     let ports = fields.iter().filter(|field| field.is_port).map(|field| {
         let (name, doc, ty) = (field.name(), &field.doc, &field.ty);
-        quote!(port_info::<#ty>(#name, #doc))
+        quote!(__ldm::port_info::<#ty>(#name, #doc))
     });
     let settings = fields.iter().filter(|field| !field.is_port).map(Read::info);
     let computes = device || computes;
     Ok(quote! {
-        Declaration {
+        __ldm::Declaration {
             name: #name,
             version: #version,
             doc: #doc,
@@ -113,11 +113,11 @@ fn build(fields: &[Read], unit: bool) -> TokenStream {
     } in fields
     {
         if *is_port {
-            reads.push(quote!(let #ident = parts.port::<#ty>(#port);));
+            reads.push(quote!(let #ident = __parts.port::<#ty>(#port);));
             takes.push(quote!(#ident));
             port += 1;
         } else {
-            reads.push(quote!(let #ident = parts.setting::<#ty>(#setting, &mut faults);));
+            reads.push(quote!(let #ident = __parts.setting::<#ty>(#setting, &mut __faults);));
             takes.push(quote!(#ident: #ident.expect("no fault, so every setting was read")));
             setting += 1;
         }
@@ -129,13 +129,13 @@ fn build(fields: &[Read], unit: bool) -> TokenStream {
     };
     quote! {
         fn build(
-            parts: &Parts<'_>,
-        ) -> ::core::result::Result<Self, ::std::vec::Vec<Mismatch>> {
+            __parts: &__ldm::Parts<'_>,
+        ) -> ::core::result::Result<Self, ::std::vec::Vec<__ldm::Mismatch>> {
             #[allow(unused_mut)]
-            let mut faults = parts.rest();
+            let mut __faults = __parts.rest();
             #(#reads)*
-            if !faults.is_empty() {
-                return ::core::result::Result::Err(faults);
+            if !__faults.is_empty() {
+                return ::core::result::Result::Err(__faults);
             }
             ::core::result::Result::Ok(#this)
         }
@@ -154,7 +154,7 @@ impl Attributes {
     fn of(input: &DeriveInput) -> Result<Self> {
         let mut read = Self {
             version: None,
-            nature: quote!(Nature::Pure),
+            nature: quote!(__ldm::Nature::Pure),
             device: false,
             computes: false,
         };
@@ -163,9 +163,9 @@ impl Attributes {
                 if meta.path.is_ident("version") {
                     read.version = Some(meta.value()?.parse()?);
                 } else if meta.path.is_ident("effect") {
-                    read.nature = quote!(Nature::Effect);
+                    read.nature = quote!(__ldm::Nature::Effect);
                 } else if meta.path.is_ident("volatile") {
-                    read.nature = quote!(Nature::Volatile);
+                    read.nature = quote!(__ldm::Nature::Volatile);
                 } else if meta.path.is_ident("device") {
                     read.device = true;
                 } else if meta.path.is_ident("computes") {

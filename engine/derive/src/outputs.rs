@@ -22,19 +22,19 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let idents = fields.iter().map(|field| &field.ident);
     let infos = fields.iter().map(|field| {
         let (name, doc, ty) = (field.name(), &field.doc, &field.ty);
-        quote!(<#ty as OutputField>::info(#name, #doc))
+        quote!(<#ty as __ldm::OutputField>::info(#name, #doc))
     });
     Ok(quote! {
         const _: () = {
-            use ::ldm_engine::derive::*;
+            use ::ldm_engine::derive as __ldm;
 
-            impl Outputs for #name {
-                fn declare() -> ::std::vec::Vec<OutputInfo> {
+            impl __ldm::Outputs for #name {
+                fn declare() -> ::std::vec::Vec<__ldm::OutputInfo> {
                     ::std::vec![#(#infos),*]
                 }
 
-                fn into_values(self) -> ::std::vec::Vec<::core::option::Option<Value>> {
-                    ::std::vec![#(OutputField::value(self.#idents)),*]
+                fn into_values(self) -> ::std::vec::Vec<::core::option::Option<__ldm::Value>> {
+                    ::std::vec![#(__ldm::OutputField::value(self.#idents)),*]
                 }
             }
         };

@@ -192,11 +192,9 @@ fn stand_in(kind: &Kind, name: &str) -> Option<Lit> {
 
 fn mismatches(node: &Planned, faults: Vec<Mismatch>) -> Vec<Diagnostic> {
     let describe = |fault: Mismatch| {
-        let message = match fault.message.strip_prefix('`') {
-            Some(rest) if !fault.message.contains("` needs `") && fault.span != node.span => {
-                format!("`{}.{rest}", node.name)
-            }
-            _ => fault.message,
+        let message = match own_setting(node, &fault.message) {
+            Some(rest) => format!("`{}.{rest}", node.name),
+            None => fault.message,
         };
         let message = message
             .replace("wants path", "wants a path")
@@ -206,6 +204,14 @@ fn mismatches(node: &Planned, faults: Vec<Mismatch>) -> Vec<Diagnostic> {
             .maybe_hint(fault.hint)
     };
     faults.into_iter().map(describe).collect()
+}
+
+/// ``steps` wants Int`` of ``` `steps` wants Int ``` where `steps` is a setting of the node's own.
+fn own_setting<'a>(node: &Planned, message: &'a str) -> Option<&'a str> {
+    let rest = message.strip_prefix('`')?;
+    let (name, after) = rest.split_once('`')?;
+    let says = after.starts_with(" wants ") || after.starts_with(" takes ");
+    (says && node.kind.setting(name).is_some()).then_some(rest)
 }
 
 /// Finds every file that the node's settings name.

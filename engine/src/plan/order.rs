@@ -182,7 +182,8 @@ fn walk(nodes: &[Planned], cycle: &[usize]) -> Vec<usize> {
     let mut at_step = std::collections::HashMap::new();
     let mut path = Vec::new();
     let mut at = cycle[0];
-    while at_step.insert(at, path.len()).is_none() {
+    while !at_step.contains_key(&at) {
+        at_step.insert(at, path.len());
         path.push(at);
         let inner = nodes[at].parents().find(|parent| inside.contains(parent));
         at = inner.expect("every node of a cycle has a parent in it");

@@ -351,7 +351,7 @@ impl Planner<'_> {
         info: &SettingInfo,
     ) {
         let field = node.fields.iter().find(|(name, _)| name.value == info.name);
-        let Some((name, value)) = field.cloned() else {
+        let Some((name, value)) = field.cloned().or_else(|| default_template(node, info)) else {
             return;
         };
         let place = node.place_of(value.span);
@@ -424,9 +424,7 @@ impl Planner<'_> {
                     name.to_owned(),
                 ))]),
             }));
-            if !crate::graph::SCALARS.contains(&input.data.value.as_str())
-                || !template.contains(name)
-            {
+            if !crate::graph::SCALARS.contains(&input.data.value.as_str()) {
                 continue;
             }
             let place = here.graph.place(Span::default());
@@ -564,6 +562,18 @@ fn value_of(lit: &Lit) -> Option<Value> {
         Lit::Bool(bool) => Some(Value::new(Bool(*bool))),
         _ => None,
     }
+}
+
+/// A template that is left out still has names to fill in.
+fn default_template(node: &Planned, info: &SettingInfo) -> Option<Field> {
+    let default = info
+        .default
+        .clone()
+        .filter(|_| *info.shape.plain() == Shape::WritePath)?;
+    Some((
+        Spanned::new(info.name.to_owned(), node.span),
+        Spanned::new(default, node.span),
+    ))
 }
 
 /// Whether a setting of that shape can come from a value of that type.

@@ -1,0 +1,624 @@
+//! The lab: a little node library and a bench to run graphs of it on, for the engine's tests.
+//!
+//! Values are words. `Say` gives some, `Noise` hides a seed in them, `Join` puts two together,
+//! `Shout` forgets how loud they were; `Save` writes them down, `Clock` never says the same
+//! twice, `Open` gives a handle, `Slow` takes steps.
+
+#![allow(dead_code, unreachable_pub)]
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use ldm_engine::{
+    Cache, Choice, Ctx, Data, Diagnostics, Error, Event, Facts, Float, Graph, Host, Identity, In,
+    Int, Kinds, Node, Options, Outputs, Plan, ReadPath, Report, Result, Run, Source, Stop, Storage,
+    Text, WritePath, kind,
+};
+
+/// Words on a link, with a weight in bytes so that budgets can be tested.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Words(pub String, pub u64);
+
+impl Data for Words {
+    const NAME: &'static str = "Words";
+    fn identity(&self) -> Identity {
+        Identity::of(&[b"Words", self.0.as_bytes(), &self.1.to_le_bytes()])
+    }
+    fn bytes(&self) -> u64 {
+        self.1
+    }
+}
+
+/// A handle: a book that is opened again rather than kept.
+pub struct Book(pub Identity);
+
+impl Data for Book {
+    const NAME: &'static str = "Book";
+    fn identity(&self) -> Identity {
+        self.0
+    }
+    fn bytes(&self) -> u64 {
+        0
+    }
+    fn storage(&self) -> Storage {
+        Storage::Handle
+    }
+}
+
+/// How many letters the words will have.
+pub struct Length(pub usize);
+
+/// Gives words.
+///
+/// ```ron
+/// "text": Say(text: "a lighthouse")
+/// ```
+#[derive(Node)]
+pub struct Say {
+    /// The words.
+    text: String,
+    /// How heavy they are.
+    #[node(default = 8, range = 1..=1_000_000)]
+    weight: u64,
+}
+
+impl Node for Say {
+    type Out = Words;
+    fn facts(&self, facts: &mut Facts) -> Result<()> {
+        facts.give(Length(self.text.len()));
+        Ok(())
+    }
+    fn run(&self, _ctx: &mut Ctx) -> Result<Words> {
+        Ok(Words(self.text.clone(), self.weight))
+    }
+}
+
+/// Gives words that a seed decides.
+///
+/// ```ron
+/// "noise": Noise(seed: 1)
+/// ```
+#[derive(Node)]
+#[node(device)]
+pub struct Noise {
+    /// The seed.
+    #[node(default = 0)]
+    seed: u64,
+    /// How it is drawn.
+    #[node(default = Shape::Round { size: 1.0 })]
+    shape: Shape,
+}
+
+/// How noise is drawn.
+#[derive(Choice)]
+pub enum Shape {
+    /// With corners.
+    Square,
+    /// Without.
+    Round {
+        /// How large.
+        #[node(default = 1.0, range = 0.5..=4.0)]
+        size: f32,
+    },
+}
+
+impl Node for Noise {
+    type Out = Words;
+    fn run(&self, _ctx: &mut Ctx) -> Result<Words> {
+        let shape = match self.shape {
+            Shape::Square => "square".to_owned(),
+            Shape::Round { size } => format!("round {size}"),
+        };
+        Ok(Words(format!("noise {} {shape}", self.seed), 8))
+    }
+}
+
+/// Puts two words together.
+///
+/// ```ron
+/// "mix": Join(a: "text", b: "noise")
+/// ```
+#[derive(Node)]
+pub struct Join {
+    /// The first.
+    a: In<Words>,
+    /// The second.
+    b: In<Words>,
+    /// What stands between them.
+    #[node(default = " ")]
+    between: String,
+}
+
+impl Node for Join {
+    type Out = Words;
+    fn run(&self, ctx: &mut Ctx) -> Result<Words> {
+        let (a, b) = (ctx.get(&self.a), ctx.get(&self.b));
+        Ok(Words(format!("{}{}{}", a.0, self.between, b.0), a.1 + b.1))
+    }
+}
+
+/// Makes words loud; how loud they were is forgotten.
+///
+/// ```ron
+/// "loud": Shout(words: "text")
+/// ```
+#[derive(Node)]
+pub struct Shout {
+    /// What to shout.
+    words: In<Words>,
+    /// Most letters that can be shouted.
+    #[node(default = 100)]
+    most: usize,
+}
+
+impl Node for Shout {
+    type Out = Words;
+    fn facts(&self, facts: &mut Facts) -> Result<()> {
+        match facts.of::<Length, _>(&self.words) {
+            Some(length) if length.0 > self.most => {
+                let message = format!("takes {} letters, these are {}", self.most, length.0);
+                Err(Error::at("words", message).hint("shorten them, or raise `most`"))
+            }
+            _ => Ok(()),
+        }
+    }
+    fn run(&self, ctx: &mut Ctx) -> Result<Words> {
+        let words = ctx.get(&self.words);
+        Ok(Words(words.0.to_uppercase(), words.1))
+    }
+}
+
+/// Puts any number of words in a row, the first one twice when it is wanted.
+///
+/// ```ron
+/// "row": Row(words: ["text", "noise"])
+/// ```
+#[derive(Node)]
+pub struct Row {
+    /// The words.
+    words: Vec<In<Words>>,
+    /// What comes last.
+    last: Option<In<Words>>,
+}
+
+impl Node for Row {
+    type Out = Words;
+    fn run(&self, ctx: &mut Ctx) -> Result<Words> {
+        let mut row: Vec<String> = ctx.get(&self.words).iter().map(|w| w.0.clone()).collect();
+        row.extend(ctx.get(&self.last).map(|last| last.0.clone()));
+        Ok(Words(row.join(","), 8))
+    }
+}
+
+/// Writes words to files.
+///
+/// ```ron
+/// "save": Save(words: "mix", path: "{graph}-{index}.txt")
+/// ```
+#[derive(Node)]
+#[node(effect)]
+pub struct Save {
+    /// What to write.
+    words: In<Words>,
+    /// Where to.
+    #[node(default = "{graph}-{index}.txt")]
+    path: WritePath,
+    /// Into how many files.
+    #[node(default = 1)]
+    copies: usize,
+}
+
+impl Node for Save {
+    type Out = ();
+    fn run(&self, ctx: &mut Ctx) -> Result<()> {
+        let words = ctx.get(&self.words);
+        for index in 0..self.copies {
+            ctx.write(&self.path, index, words.0.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes down how it came to be.
+///
+/// ```ron
+/// "story": Story(words: "mix", path: "story.ron")
+/// ```
+#[derive(Node)]
+#[node(effect)]
+pub struct Story {
+    /// Whose story.
+    words: In<Words>,
+    /// Where to.
+    path: WritePath,
+}
+
+impl Node for Story {
+    type Out = ();
+    fn run(&self, ctx: &mut Ctx) -> Result<()> {
+        let recipe = ctx.recipe();
+        ctx.write(&self.path, 0, recipe.as_bytes()).map(drop)
+    }
+}
+
+static TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// Never says the same twice; in big steps it does, for a while.
+///
+/// ```ron
+/// "clock": Clock()
+/// ```
+#[derive(Node)]
+#[node(volatile)]
+pub struct Clock {
+    /// How many ticks are one.
+    #[node(default = 1)]
+    step: u64,
+}
+
+impl Node for Clock {
+    type Out = Words;
+    fn run(&self, _ctx: &mut Ctx) -> Result<Words> {
+        let tick = TICKS.fetch_add(1, Ordering::Relaxed) / self.step;
+        Ok(Words(format!("tick {tick} of {}", self.step), 8))
+    }
+}
+
+/// Opens a file as a book, and says its first line.
+///
+/// ```ron
+/// "book": Open(path: "book.txt")
+/// ```
+#[derive(Node)]
+pub struct Open {
+    /// The file.
+    path: ReadPath,
+}
+
+/// What `Open` gives.
+#[derive(Outputs)]
+pub struct Opened {
+    /// The book.
+    book: Book,
+    /// Its index, if it has one.
+    index: Option<Words>,
+}
+
+impl Node for Open {
+    type Out = Opened;
+    fn facts(&self, facts: &mut Facts) -> Result<()> {
+        let text = facts.open(&self.path)?.read_all(1 << 20)?;
+        if !text.starts_with(b"index") {
+            facts.absent("index");
+        }
+        Ok(())
+    }
+    fn run(&self, ctx: &mut Ctx) -> Result<Opened> {
+        OPENED.fetch_add(1, Ordering::SeqCst);
+        let file = ctx.file(&self.path)?;
+        let text = file.open()?.read_all(1 << 20)?;
+        ctx.reporter().loaded("book", text.len() as u64, 0.0);
+        let index = text
+            .starts_with(b"index")
+            .then(|| Words("index".to_owned(), 8));
+        Ok(Opened {
+            book: Book(Identity::of(&[b"book", &file.identity().0])),
+            index,
+        })
+    }
+}
+
+/// How often a book was opened in this process.
+pub static OPENED: AtomicUsize = AtomicUsize::new(0);
+
+/// Reads a book with a seed.
+///
+/// ```ron
+/// "read": Read(book: "book", seed: 3)
+/// ```
+#[derive(Node)]
+pub struct Read {
+    /// The book.
+    book: In<Book>,
+    /// Which page.
+    #[node(default = 1)]
+    seed: u64,
+}
+
+impl Node for Read {
+    type Out = Words;
+    fn run(&self, ctx: &mut Ctx) -> Result<Words> {
+        let book = ctx.get(&self.book);
+        Ok(Words(format!("{} {}", book.0, self.seed), 8))
+    }
+}
+
+/// Goes wrong, one way or another.
+///
+/// ```ron
+/// "bad": Fail(words: "text")
+/// ```
+#[derive(Node)]
+pub struct Fail {
+    /// What it fails on.
+    words: In<Words>,
+    /// Whether it panics.
+    #[node(default = false)]
+    panic: bool,
+}
+
+impl Node for Fail {
+    type Out = Words;
+    fn run(&self, _ctx: &mut Ctx) -> Result<Words> {
+        assert!(!self.panic, "the floor gave way");
+        Err(Error::at("words", "are not what they seem").hint("look again"))
+    }
+}
+
+/// Takes steps, and asks to be stopped at one of them.
+///
+/// ```ron
+/// "slow": Slow(words: "text", steps: 10)
+/// ```
+#[derive(Node)]
+pub struct Slow {
+    /// What it thinks about.
+    words: In<Words>,
+    /// How many steps.
+    #[node(default = 10)]
+    steps: u64,
+    /// The step at which it stops the run.
+    stop_at: Option<u64>,
+}
+
+impl Node for Slow {
+    type Out = Words;
+    fn run(&self, ctx: &mut Ctx) -> Result<Words> {
+        for step in 1..=self.steps {
+            if Some(step) == self.stop_at {
+                ctx.stop().stop();
+            }
+            ctx.step(step, self.steps)?;
+        }
+        Ok(Words(format!("{}…", ctx.get(&self.words).0), 8))
+    }
+}
+
+/// Gives a number.
+///
+/// ```ron
+/// "seven": Number(value: 7)
+/// ```
+#[derive(Node)]
+pub struct Number {
+    /// The number.
+    value: i64,
+}
+
+impl Node for Number {
+    type Out = Int;
+    fn run(&self, _ctx: &mut Ctx) -> Result<Int> {
+        Ok(Int(self.value.into()))
+    }
+}
+
+/// Gives text that settings can be linked to.
+///
+/// ```ron
+/// "title": Title(text: "a lake")
+/// ```
+#[derive(Node)]
+pub struct Title {
+    /// The text.
+    text: String,
+}
+
+impl Node for Title {
+    type Out = Text;
+    fn run(&self, _ctx: &mut Ctx) -> Result<Text> {
+        Ok(Text(self.text.trim().to_owned()))
+    }
+}
+
+/// Takes a number and a scale.
+///
+/// ```ron
+/// "sized": Sized(size: 2.5)
+/// ```
+#[derive(Node)]
+pub struct Scale {
+    /// The size.
+    #[node(range = 0.0..=10.0)]
+    size: f64,
+    /// More sizes.
+    #[node(default = Vec::new(), range = 0..=9)]
+    more: Vec<u8>,
+    /// A number that comes by a link.
+    by: Option<In<Float>>,
+}
+
+impl Node for Scale {
+    type Out = Words;
+    fn run(&self, ctx: &mut Ctx) -> Result<Words> {
+        let by = ctx.get(&self.by).map_or(1.0, |by| by.0);
+        Ok(Words(format!("size {} {:?}", self.size * by, self.more), 8))
+    }
+}
+
+pub fn kinds() -> Kinds {
+    Kinds::new([
+        kind::<Say>(),
+        kind::<Noise>(),
+        kind::<Join>(),
+        kind::<Shout>(),
+        kind::<Row>(),
+        kind::<Save>(),
+        kind::<Story>(),
+        kind::<Clock>(),
+        kind::<Open>(),
+        kind::<Read>(),
+        kind::<Fail>(),
+        kind::<Slow>(),
+        kind::<Number>(),
+        kind::<Title>(),
+        kind::<Scale>(),
+    ])
+}
+
+/// A graph on a bench, with a folder of its own.
+pub struct Lab {
+    pub text: String,
+    pub sets: Vec<String>,
+    pub host: Host,
+    pub cache: Cache,
+    pub folder: tempfile::TempDir,
+    pub kinds: Kinds,
+}
+
+impl Lab {
+    /// A bench with the graph of these nodes.
+    pub fn new(text: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let host = Host {
+            out: folder.path().join("out"),
+            threads: 2,
+            ..Host::default()
+        };
+        Self {
+            text: text.to_owned(),
+            sets: Vec::new(),
+            host,
+            cache: Cache::new(1 << 20),
+            folder,
+            kinds: kinds(),
+        }
+    }
+
+    /// `--set target=value`
+    pub fn set(&mut self, target: &str, value: impl std::fmt::Display) -> &mut Self {
+        self.sets.push(format!("{target}={value}"));
+        self
+    }
+
+    /// Puts a file beside the graph.
+    pub fn file(&self, name: &str, text: &str) -> &Self {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        std::fs::write(path, text).expect("a file");
+        self
+    }
+
+    /// What stands in the output folder under that name.
+    pub fn out(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.host.out.join(name)).ok()
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("lab.ron")
+    }
+
+    pub fn plan(&self, only: &[&str]) -> Result<Plan, Diagnostics> {
+        let only = only.iter().map(|name| (*name).to_owned()).collect();
+        let options = Options {
+            sets: self.sets.clone(),
+            only,
+            ..Options::default()
+        };
+        let graph = Graph::parse(Source::new("lab.ron", self.text.clone()), &self.path())?;
+        Plan::new(&graph, &self.kinds, &options)
+    }
+
+    /// Runs one node.
+    pub fn run(&self, only: &str) -> Ran {
+        self.go(&[only])
+    }
+
+    /// Runs the whole graph.
+    pub fn run_all(&self) -> Ran {
+        self.go(&[])
+    }
+
+    pub fn go(&self, only: &[&str]) -> Ran {
+        let plan = match self.plan(only) {
+            Ok(plan) => plan,
+            Err(errors) => panic!("no plan:\n{errors}"),
+        };
+        let mut events = Vec::new();
+        let run = Run::new(&plan, &self.host, &self.cache).stopped_by(Stop::new());
+        let report = run.go(&mut |event| events.push(event.clone()));
+        let ran = Ran { report, events };
+        ran.check_lists(&plan);
+        ran
+    }
+
+    /// All errors of the graph, as they would be printed.
+    pub fn errors(&self) -> String {
+        self.plan(&[]).expect_err("the graph is wrong").to_string()
+    }
+}
+
+/// How a run went.
+pub struct Ran {
+    pub report: Report,
+    pub events: Vec<Event>,
+}
+
+impl Ran {
+    /// Asserts which nodes ran, in the order of the file.
+    #[track_caller]
+    pub fn ran<const N: usize>(&self, nodes: [&str; N]) -> &Self {
+        assert_eq!(
+            self.report.done.ran, nodes,
+            "which ran: {:?}",
+            self.report.failures
+        );
+        self
+    }
+
+    #[track_caller]
+    pub fn kept<const N: usize>(&self, nodes: [&str; N]) -> &Self {
+        assert_eq!(self.report.done.kept, nodes, "which were kept");
+        self
+    }
+
+    #[track_caller]
+    pub fn gave(&self, name: &str, words: &str) -> &Self {
+        let value = self.report.value::<Words>(name);
+        assert_eq!(value.expect("a value").0, words);
+        self
+    }
+
+    pub fn because(&self, node: &str) -> Option<String> {
+        self.events.iter().find_map(|event| match event {
+            Event::Node(e) if e.node == node && e.because.is_some() => e.because.clone(),
+            _ => None,
+        })
+    }
+
+    /// Every planned node is in exactly one list, and the last event says the same.
+    #[track_caller]
+    fn check_lists(&self, plan: &Plan) {
+        let done = &self.report.done;
+        let mut all: Vec<&str> = [
+            &done.ran,
+            &done.kept,
+            &done.unneeded,
+            &done.failed,
+            &done.blocked,
+            &done.cancelled,
+        ]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+        let mut planned: Vec<&str> = plan.nodes().map(|node| node.name()).collect();
+        all.sort_unstable();
+        planned.sort_unstable();
+        assert_eq!(all, planned, "every node is in exactly one list");
+        assert!(matches!(self.events.last(), Some(Event::Done(last)) if last == done));
+    }
+}
+
+pub fn beside(path: &Path, name: &str) -> PathBuf {
+    path.parent().expect("a folder").join(name)
+}

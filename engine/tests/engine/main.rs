@@ -1,0 +1,14 @@
+//! The engine, tested as a story of what ran and as the errors a reader meets. One binary, so
+//! that it links once.
+
+mod cache;
+mod errors;
+mod files;
+mod keys;
+mod lab;
+mod long;
+mod parts;
+mod properties;
+mod running;
+mod tidy;
+mod writing;
