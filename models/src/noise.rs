@@ -164,8 +164,8 @@ mod tests {
     use super::*;
 
     /// Asserts the first and last values of a draw recorded from torch 2.15.
-    fn check(noise: &mut Noise, shape: &[usize], first: &[f32], last: &[f32]) {
-        let x = noise.randn(shape);
+    fn check(noise: &mut Noise, shape: &[usize], first: &[f64], last: &[f64]) {
+        let x: Vec<f64> = noise.randn(shape).into_iter().map(f64::from).collect();
         assert_eq!(x.len(), shape.iter().product::<usize>());
         for (got, want) in x
             .iter()
