@@ -1,1 +1,202 @@
-//! Tensor operations of our own behind burn's extension.
+//! Tensor operations of our own behind burn's extension: what the networks are made of.
+//!
+//! Promises
+//! - Plain functions on burn tensors, differentiable on an autodiff device. Each agrees with
+//!   its namesake in [`reference`] to a tolerance that a test states.
+//! - On the CPU in f32 they run our kernels, whose bits do not depend on the number of threads.
+//!   Elsewhere (CUDA, other dtypes) they are the reference.
+//! - [`device::open`] is the only way in this project to come by a device.
+//!
+//! Not here: layers with parameters and networks (`ldm-models`).
+
+mod autodiff;
+pub mod device;
+mod flex;
+mod ops;
+pub mod reference;
+
+use burn::backend::{Dispatch, DispatchDevice};
+use burn::tensor::{DType, Tensor};
+
+use crate::ops::{ConvOptions, LdmOps, NormOptions};
+
+/// Zero rows and columns added around a picture before a convolution, in pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Padding {
+    /// Rows above.
+    pub top: usize,
+    /// Columns to the left.
+    pub left: usize,
+    /// Rows below.
+    pub bottom: usize,
+    /// Columns to the right.
+    pub right: usize,
+}
+
+impl Padding {
+    /// `n` on every side: with a `2n + 1` wide kernel and stride 1 the size is kept.
+    pub const fn same(n: usize) -> Self {
+        Self { top: n, left: n, bottom: n, right: n }
+    }
+}
+
+/// `x · sigmoid(x)`, any shape.
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match ours(&x) {
+        true => Tensor::from_dispatch(Dispatch::ldm_silu(x.into_dispatch())),
+        false => reference::silu(x),
+    }
+}
+
+/// `x · Φ(x)` with the exact normal distribution function (the erf form), any shape.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match ours(&x) {
+        true => Tensor::from_dispatch(Dispatch::ldm_gelu(x.into_dispatch())),
+        false => reference::gelu(x),
+    }
+}
+
+/// Group normalisation: `x [b, c, h, w]`, `gamma` and `beta [c]`, `groups` divides `c`.
+pub fn group_norm(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    eps: f64,
+) -> Tensor<4> {
+    match ours(&x) && ours(&gamma) && ours(&beta) {
+        true => norm(x, gamma, beta, NormOptions { groups, eps, silu: false }),
+        false => reference::group_norm(x, gamma, beta, groups, eps),
+    }
+}
+
+/// [`group_norm`] and [`silu`] in one pass.
+pub fn group_norm_silu(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    eps: f64,
+) -> Tensor<4> {
+    match ours(&x) && ours(&gamma) && ours(&beta) {
+        true => norm(x, gamma, beta, NormOptions { groups, eps, silu: true }),
+        false => reference::group_norm_silu(x, gamma, beta, groups, eps),
+    }
+}
+
+/// Layer normalisation over the last dimension: `x [.., c]`, `gamma` and `beta [c]`.
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    eps: f64,
+) -> Tensor<D> {
+    let width = x.dims()[D - 1];
+    assert_eq!([gamma.dims(), beta.dims()], [[width]; 2], "layer norm over {width} channels");
+    match ours(&x) && ours(&gamma) && ours(&beta) {
+        true => Tensor::from_dispatch(Dispatch::ldm_layer_norm(
+            x.into_dispatch(),
+            gamma.into_dispatch(),
+            beta.into_dispatch(),
+            eps,
+        )),
+        false => reference::layer_norm(x, gamma, beta, eps),
+    }
+}
+
+/// Cross-correlation: `x [b, c, h, w]`, `weight [o, c, kh, kw]`, `bias [o]` →
+/// `[b, o, (h + top + bottom − kh) / stride + 1, (w + left + right − kw) / stride + 1]`.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: Padding,
+) -> Tensor<4> {
+    check_conv(x.dims(), weight.dims(), stride, padding);
+    if !(ours(&x) && ours(&weight) && bias.as_ref().is_none_or(ours)) {
+        return reference::conv2d(x, weight, bias, stride, padding);
+    }
+    let bias = or_zeros(bias, &weight, weight.dims()[0]);
+    Tensor::from_dispatch(Dispatch::ldm_conv2d(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        ConvOptions { stride, padding },
+    ))
+}
+
+/// `x [.., in] · weight [in, out] + bias [out]` → `[.., out]`.
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let [inner, outer] = weight.dims();
+    assert_eq!(x.dims()[D - 1], inner, "a linear layer takes the width of its weight");
+    if !(ours(&x) && ours(&weight) && bias.as_ref().is_none_or(ours)) {
+        return reference::linear(x, weight, bias);
+    }
+    let bias = or_zeros(bias, &weight, outer);
+    Tensor::from_dispatch(Dispatch::ldm_linear(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ))
+}
+
+/// `softmax(q kᵀ / √d) v` with `q [b, heads, n, d]`, `k [b, heads, m, d]`,
+/// `v [b, heads, m, e]` → `[b, heads, n, e]`; no mask.
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+    let ([b, heads, _, d], [_, _, m, e]) = (q.dims(), v.dims());
+    assert_eq!(k.dims(), [b, heads, m, d], "keys follow the queries' width and the values' count");
+    assert_eq!(v.dims(), [b, heads, m, e], "values come for the queries' batch and heads");
+    match ours(&q) && ours(&k) && ours(&v) {
+        true => Tensor::from_dispatch(Dispatch::ldm_attention(
+            q.into_dispatch(),
+            k.into_dispatch(),
+            v.into_dispatch(),
+        )),
+        false => reference::attention(q, k, v),
+    }
+}
+
+fn norm(x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, options: NormOptions) -> Tensor<4> {
+    let [_, c, _, _] = x.dims();
+    let groups = options.groups;
+    assert!(groups > 0 && c.is_multiple_of(groups), "{groups} groups divide {c} channels");
+    assert_eq!([gamma.dims(), beta.dims()], [[c]; 2], "a norm of {c} channels");
+    Tensor::from_dispatch(Dispatch::ldm_group_norm(
+        x.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        options,
+    ))
+}
+
+fn check_conv(x: [usize; 4], weight: [usize; 4], stride: usize, pad: Padding) {
+    let fits = x[2] + pad.top + pad.bottom >= weight[2] && x[3] + pad.left + pad.right >= weight[3];
+    assert!(
+        x[1] == weight[1] && fits && stride > 0,
+        "a kernel {weight:?} fits {x:?} with {pad:?} and stride {stride}"
+    );
+}
+
+/// Our kernels always add a bias: zeros where there is none, which nobody asks a gradient of.
+fn or_zeros<const D: usize>(bias: Option<Tensor<1>>, beside: &Tensor<D>, n: usize) -> Tensor<1> {
+    bias.unwrap_or_else(|| Tensor::zeros([n], (&beside.device(), DType::F32)))
+}
+
+/// Whether a kernel of ours serves this tensor: f32 on the CPU.
+fn ours<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && on_cpu(x.device().as_dispatch())
+}
+
+fn on_cpu(device: &DispatchDevice) -> bool {
+    match device {
+        DispatchDevice::Flex(_) => true,
+        DispatchDevice::Autodiff(device) => on_cpu(device),
+        #[allow(unreachable_patterns, reason = "without CUDA there is no other")]
+        _ => false,
+    }
+}

@@ -1,0 +1,579 @@
+//! Convolution and its gradients as products that read the picture in place.
+//!
+//! The right side of the product is never written out: its element for tap `k` and pixel `j`
+//! is `source[tap[k] + pixel(j)]`, where `source` is the picture with its zero border. The
+//! gradient of the input is the same product over the gradient of the output, once for each
+//! phase of the stride; that of the weight is a product of rows along the pixels.
+//!
+//! Promises
+//! - Any stride, padding and kernel size; pictures of a few pixels share tiles across the batch.
+//! - Tasks and the order of their sums follow from the sizes alone, never from the threads.
+//!
+//! Not here: dilation and groups, which no network of ours has.
+
+use std::ops::Deref;
+
+use rayon::prelude::*;
+
+use super::gemm::{KC, MR, NR, Start, Strided, Tile, dots, row_runs};
+use super::memory::{Scratch, Shared, add_parts, filled};
+use super::simd;
+use crate::Padding;
+
+/// Pixels that one task computes.
+const TASK: usize = 128;
+/// Tasks wanted at least: enough for the cores of a desktop to share evenly.
+const TASKS: usize = 8;
+
+/// The sizes of one convolution.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) images: usize,
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) outputs: usize,
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: usize,
+    pub(crate) padding: Padding,
+}
+
+impl Sizes {
+    /// Height and width of the output.
+    pub(crate) fn out(&self) -> [usize; 2] {
+        let [h, w] = self.bordered();
+        let along = |size: usize, kernel: usize| (size - kernel) / self.stride + 1;
+        [along(h, self.kernel[0]), along(w, self.kernel[1])]
+    }
+
+    /// Height and width with the border.
+    fn bordered(&self) -> [usize; 2] {
+        let Padding { top, left, bottom, right } = self.padding;
+        [self.height + top + bottom, self.width + left + right]
+    }
+
+    /// Products that add up to one output.
+    fn depth(&self) -> usize {
+        self.channels * self.kernel[0] * self.kernel[1]
+    }
+
+    fn pixels(&self) -> usize {
+        let [h, w] = self.out();
+        h * w
+    }
+
+    /// Where each tap reads, relative to the first.
+    fn taps(&self) -> Vec<usize> {
+        let [h, w] = self.bordered();
+        let [kh, kw] = self.kernel;
+        let tap = |k: usize| k / (kh * kw) * h * w + k / kw % kh * w + k % kw;
+        (0..self.depth()).map(tap).collect()
+    }
+
+    /// Where each output pixel reads in the bordered picture and stands in the output.
+    fn grid(&self) -> Grid {
+        let [h, w] = self.bordered();
+        let [rows, cols] = self.out();
+        let from = Steps { image: self.channels * h * w, row: self.stride * w, col: self.stride };
+        let to = Steps { image: self.outputs * rows * cols, row: cols, col: 1 };
+        Grid { images: self.images, rows, cols, from, to, first: [0; 2] }.merged()
+    }
+
+    fn with_border<'a>(&self, x: &'a [f32]) -> Source<'a> {
+        let Padding { top, left, .. } = self.padding;
+        bordered(x, [self.height, self.width], self.bordered(), [top, left])
+    }
+}
+
+/// How far apart neighbours are in memory.
+#[derive(Clone, Copy)]
+struct Steps {
+    image: usize,
+    row: usize,
+    col: usize,
+}
+
+impl Steps {
+    fn at(&self, [image, row, col]: [usize; 3]) -> usize {
+        image * self.image + row * self.row + col * self.col
+    }
+}
+
+/// The pixels of a product: where each reads (relative to a tap) and writes.
+#[derive(Clone, Copy)]
+struct Grid {
+    images: usize,
+    rows: usize,
+    cols: usize,
+    from: Steps,
+    to: Steps,
+    /// What is added to every place read and written.
+    first: [usize; 2],
+}
+
+impl Grid {
+    fn len(&self) -> usize {
+        self.images * self.rows * self.cols
+    }
+
+    /// One long row where rows follow each other without a gap on both sides.
+    fn merged(mut self) -> Self {
+        let dense = |s: Steps| s.row == self.cols * s.col;
+        if dense(self.from) && dense(self.to) {
+            (self.rows, self.cols) = (1, self.rows * self.cols);
+        }
+        self
+    }
+
+    /// Where pixel `j` reads and writes.
+    fn place(&self, j: usize) -> [usize; 2] {
+        let row = j / self.cols;
+        let at = [row / self.rows, row % self.rows, j % self.cols];
+        [self.first[0] + self.from.at(at), self.first[1] + self.to.at(at)]
+    }
+}
+
+/// Pictures with their border: copied where there is one.
+enum Source<'a> {
+    Borrowed(&'a [f32]),
+    Copied(Scratch),
+}
+
+impl Deref for Source<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Borrowed(values) => values,
+            Self::Copied(values) => values,
+        }
+    }
+}
+
+/// Planes of `size` laid into planes of `outer` at `corner`, zeros around.
+fn bordered<'a>(
+    x: &'a [f32],
+    [h, w]: [usize; 2],
+    outer: [usize; 2],
+    [top, left]: [usize; 2],
+) -> Source<'a> {
+    if outer == [h, w] {
+        return Source::Borrowed(x);
+    }
+    let plane = outer[0] * outer[1];
+    let mut out = Scratch::new(x.len() / (h * w) * plane);
+    out.par_chunks_exact_mut(plane).zip(x.par_chunks_exact(h * w)).with_min_len(4).for_each(
+        |(out, x)| {
+            out[..top * outer[1]].fill(0.0);
+            let (body, below) = out[top * outer[1]..].split_at_mut(h * outer[1]);
+            for (line, x) in body.chunks_exact_mut(outer[1]).zip(x.chunks_exact(w)) {
+                line[..left].fill(0.0);
+                line[left..left + w].copy_from_slice(x);
+                line[left + w..].fill(0.0);
+            }
+            below.fill(0.0);
+        },
+    );
+    Source::Copied(out)
+}
+
+/// `x [b, c, h, w] ∗ weight [o, c, kh, kw] + bias [o]` → `[b, o, oh, ow]`.
+pub(crate) fn forward(x: &[f32], weight: &[f32], bias: &[f32], s: Sizes) -> Vec<f32> {
+    filled(s.images * s.outputs * s.pixels(), |y| {
+        Implicit {
+            rows: s.outputs,
+            weight,
+            bias,
+            taps: &s.taps(),
+            source: &s.with_border(x),
+            grid: s.grid(),
+            out: Shared::new(y),
+            out_row: s.pixels(),
+        }
+        .run();
+    })
+}
+
+/// The gradient of the input from that of the output.
+pub(crate) fn input_gradient(dy: &[f32], weight: &[f32], s: Sizes) -> Vec<f32> {
+    let [oh, ow] = s.out();
+    let (kernel, stride) = (s.kernel, s.stride);
+    // A pixel reads output rows from `before` above its own quotient by the stride.
+    let before = kernel.map(|k| (k - 1) / stride);
+    let quotients = [
+        (s.height - 1 + s.padding.top) / stride + 1,
+        (s.width - 1 + s.padding.left) / stride + 1,
+    ];
+    let size = [before[0] + quotients[0].max(oh), before[1] + quotients[1].max(ow)];
+    let source = bordered(dy, [oh, ow], size, before);
+    filled(s.images * s.channels * s.height * s.width, |dx| {
+        let out = Shared::new(dx);
+        for phase in 0..stride * stride {
+            let phase = Phase::new(&s, [phase / stride, phase % stride], size, before);
+            phase.run(&s, weight, &source, out);
+        }
+    })
+}
+
+/// The input pixels that share a remainder by the stride, and the taps that reach them.
+struct Phase {
+    /// Index within the kernel and place read, of each tap.
+    taps: Vec<(usize, usize)>,
+    plane: usize,
+    grid: Grid,
+}
+
+impl Phase {
+    fn new(s: &Sizes, phase: [usize; 2], size: [usize; 2], before: [usize; 2]) -> Self {
+        let [kh, kw] = s.kernel;
+        let along = |r: usize, k: usize| (r..k).step_by(s.stride);
+        let mut taps = Vec::new();
+        for y in along(phase[0], kh) {
+            for x in along(phase[1], kw) {
+                let up = before[0] - (y - phase[0]) / s.stride;
+                let to_left = before[1] - (x - phase[1]) / s.stride;
+                taps.push((y * kw + x, up * size[1] + to_left));
+            }
+        }
+        // The first pixel of this phase along each side, its quotient, and how many follow.
+        let start = |pad: usize, r: usize, n: usize| {
+            let first = (r + s.stride - pad % s.stride) % s.stride;
+            (first, (first + pad - r) / s.stride, n.saturating_sub(first))
+        };
+        let (y, from_y, high) = start(s.padding.top, phase[0], s.height);
+        let (x, from_x, wide) = start(s.padding.left, phase[1], s.width);
+        let plane = size[0] * size[1];
+        let grid = Grid {
+            images: s.images,
+            rows: high.div_ceil(s.stride),
+            cols: wide.div_ceil(s.stride),
+            from: Steps { image: s.outputs * plane, row: size[1], col: 1 },
+            to: Steps {
+                image: s.channels * s.height * s.width,
+                row: s.stride * s.width,
+                col: s.stride,
+            },
+            first: [from_y * size[1] + from_x, y * s.width + x],
+        };
+        Self { taps, plane, grid: grid.merged() }
+    }
+
+    fn run(&self, s: &Sizes, weight: &[f32], source: &[f32], out: Shared) {
+        let area = s.kernel[0] * s.kernel[1];
+        let depth = s.outputs * self.taps.len();
+        let turned = self.turn(weight, area, s.channels, depth);
+        let reach = |o: usize| self.taps.iter().map(move |(_, at)| o * self.plane + at);
+        let taps: Vec<usize> = (0..s.outputs).flat_map(reach).collect();
+        Implicit {
+            rows: s.channels,
+            weight: &turned,
+            bias: &vec![0.0; s.channels],
+            taps: &taps,
+            source,
+            grid: self.grid,
+            out,
+            out_row: s.height * s.width,
+        }
+        .run();
+    }
+
+    /// The taps of this phase as `[c, o · taps]`.
+    fn turn(&self, weight: &[f32], area: usize, channels: usize, depth: usize) -> Scratch {
+        let mut turned = Scratch::new(channels * depth);
+        if depth == 0 {
+            return turned;
+        }
+        turned.par_chunks_exact_mut(depth).enumerate().with_min_len(8).for_each(|(c, row)| {
+            for (o, row) in row.chunks_exact_mut(self.taps.len()).enumerate() {
+                let kernel = &weight[(o * channels + c) * area..][..area];
+                for (to, (tap, _)) in row.iter_mut().zip(&self.taps) {
+                    *to = kernel[*tap];
+                }
+            }
+        });
+        turned
+    }
+}
+
+/// `out[i][j] = bias[i] + Σ_k weight[i][k] · source[taps[k] + pixel(j)]`.
+struct Implicit<'a> {
+    rows: usize,
+    weight: &'a [f32],
+    bias: &'a [f32],
+    taps: &'a [usize],
+    source: &'a [f32],
+    grid: Grid,
+    out: Shared,
+    /// From a row of outputs (a channel) to the next.
+    out_row: usize,
+}
+
+/// Sixteen pixels: where each reads and writes.
+struct Panel {
+    from: [usize; NR],
+    to: [usize; NR],
+    /// Pixels that exist; the rest repeat the first.
+    width: usize,
+    /// Neighbours read together: 16, 8, 4 or 1.
+    run: usize,
+    /// Whether all sixteen are written together.
+    whole: bool,
+}
+
+impl Implicit<'_> {
+    fn run(&self) {
+        let pixel_tasks = self.grid.len().div_ceil(TASK);
+        let row_tasks = match pixel_tasks {
+            0 => return,
+            n => TASKS.div_ceil(n).min(self.rows.div_ceil(4 * MR)).max(1),
+        };
+        let rows = self.rows.div_ceil(row_tasks).next_multiple_of(MR);
+        (0..pixel_tasks * row_tasks).into_par_iter().for_each(|task| {
+            let from = task % row_tasks * rows;
+            let rows = from..self.rows.min(from + rows);
+            if !rows.is_empty() {
+                self.task(task / row_tasks * TASK, rows);
+            }
+        });
+    }
+
+    fn task(&self, first: usize, rows: std::ops::Range<usize>) {
+        let last = self.grid.len().min(first + TASK);
+        let panels: Vec<Panel> =
+            (first..last).step_by(NR).map(|j| self.panel(j, last)).collect();
+        let mut packed = Scratch::new(KC * panels.len() * NR);
+        let mut done = 0;
+        loop {
+            let taps = &self.taps[done..self.taps.len().min(done + KC)];
+            let size = taps.len() * NR;
+            for (i, panel) in panels.iter().enumerate() {
+                panel.pack(&mut packed[i * size..][..size], taps, self.source);
+            }
+            for (i, panel) in panels.iter().enumerate() {
+                for (from, len) in row_runs(rows.len()) {
+                    let b = packed[i * size..].as_ptr();
+                    self.tile(panel, b, rows.start + from, len, done, taps.len());
+                }
+            }
+            done += KC;
+            if done >= self.taps.len() {
+                break;
+            }
+        }
+    }
+
+    fn panel(&self, j: usize, last: usize) -> Panel {
+        let width = NR.min(last - j);
+        let place = |i: usize| self.grid.place(if i < width { j + i } else { j });
+        let places: [[usize; 2]; NR] = std::array::from_fn(place);
+        let (from, to) = (places.map(|p| p[0]), places.map(|p| p[1]));
+        let together = |at: &[usize], run: usize| {
+            at.chunks(run).all(|c| c.iter().enumerate().all(|(i, at)| *at == c[0] + i))
+        };
+        let run = [16, 8, 4].into_iter().find(|run| together(&from, *run)).unwrap_or(1);
+        Panel { from, to, width, run, whole: width == NR && together(&to, NR) }
+    }
+
+    /// Adds the products of taps `done..done + depth` to `len` rows of a panel.
+    fn tile(&self, p: &Panel, b: *const f32, row: usize, len: usize, done: usize, depth: usize) {
+        let weight = &self.weight[row * self.taps.len()..][..len * self.taps.len()];
+        let mut a = Strided::rows(weight, self.taps.len());
+        a.start = a.start.wrapping_add(done);
+        let out = |j: usize| self.out.at(row * self.out_row + p.to[j]);
+        let mut buffer = [0.0_f32; MR * NR];
+        let (c, c_row) = match p.whole {
+            true => (out(0), self.out_row),
+            false => (buffer.as_mut_ptr(), NR),
+        };
+        let start = match done {
+            0 => Start::Column(self.bias[row..row + len].as_ptr()),
+            _ => Start::Tile(c, c_row),
+        };
+        let each = |copy: &dyn Fn(*mut f32, *mut f32)| {
+            for at in (0..len * p.width).filter(|_| !p.whole) {
+                let (i, j) = (at / p.width, at % p.width);
+                copy(out(j).wrapping_add(i * self.out_row), c.wrapping_add(i * NR + j));
+            }
+        };
+        // SAFETY: pixels of a panel are in the output, this task alone writes those of these
+        // rows; the panel holds `depth × NR`, the weight `len` rows of all taps.
+        unsafe {
+            if done > 0 {
+                each(&|out, tile| *tile = *out);
+            }
+            Tile { rows: len, depth, a, b, c, c_row, start }.run();
+            each(&|out, tile| *out = *tile);
+        }
+    }
+}
+
+impl Panel {
+    /// Writes what the taps read, sixteen pixels a line.
+    fn pack(&self, out: &mut [f32], taps: &[usize], source: &[f32]) {
+        match self.run {
+            16 => self.pack_runs::<16>(out, taps, source),
+            8 => self.pack_runs::<8>(out, taps, source),
+            4 => self.pack_runs::<4>(out, taps, source),
+            _ => self.pack_runs::<1>(out, taps, source),
+        }
+    }
+
+    fn pack_runs<const RUN: usize>(&self, out: &mut [f32], taps: &[usize], source: &[f32]) {
+        let from = &self.from;
+        let furthest = taps.iter().max().copied().unwrap_or(0)
+            + from.iter().step_by(RUN).max().copied().unwrap_or(0);
+        assert!(furthest + RUN <= source.len(), "a tap reads within the bordered picture");
+        for (line, tap) in out.chunks_exact_mut(NR).zip(taps) {
+            for (to, from) in line.chunks_exact_mut(RUN).zip(from.iter().step_by(RUN)) {
+                // SAFETY: no tap and no pixel reads further than what was just checked.
+                unsafe {
+                    let from = source.as_ptr().add(tap + from);
+                    std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), RUN);
+                }
+            }
+        }
+    }
+}
+
+/// The gradient of the bias: the sum of that of the output over pictures and pixels.
+pub(crate) fn bias_gradient(dy: &[f32], s: Sizes) -> Vec<f32> {
+    let pixels = s.pixels();
+    let of = |o: usize| {
+        let planes = (0..s.images).map(|i| &dy[(i * s.outputs + o) * pixels..][..pixels]);
+        planes.map(simd::sum).sum::<f64>() as f32
+    };
+    (0..s.outputs).into_par_iter().map(of).collect()
+}
+
+/// The gradient of the weight, `[o, c, kh, kw]`, from those of the output and the input.
+pub(crate) fn weight_gradient(x: &[f32], dy: &[f32], s: Sizes) -> Vec<f32> {
+    let size = s.outputs * s.depth();
+    let blocks = s.grid().len().div_ceil(8);
+    // Small gradients: each task takes some pixels, and whole sums are added in order. Large
+    // ones: each takes some taps.
+    let (parts, tap_tasks) = match size <= 64 * 1024 {
+        true => (TASKS.min(blocks.div_ceil(32)).max(1), 1),
+        false => (1, TASKS),
+    };
+    let mut partial = Scratch::new(parts * size);
+    partial.fill(0.0);
+    let sums = Shared::new(&mut partial);
+    let source = s.with_border(x);
+    let work = WeightGradient { s, source: &source, dy, taps: &s.taps(), grid: s.grid() };
+    let taps = s.depth().div_ceil(tap_tasks).next_multiple_of(4);
+    let pixels = blocks.div_ceil(parts) * 8;
+    (0..parts * tap_tasks).into_par_iter().for_each(|task| {
+        let (part, from) = (task / tap_tasks, task % tap_tasks * taps);
+        let taps = from.min(s.depth())..s.depth().min(from + taps);
+        let first = work.grid.len().min(part * pixels);
+        let last = work.grid.len().min(first + pixels);
+        if !taps.is_empty() {
+            work.task(first..last, taps, sums.at(part * size));
+        }
+    });
+    filled(size, |out| add_parts(&partial, out))
+}
+
+struct WeightGradient<'a> {
+    s: Sizes,
+    source: &'a [f32],
+    dy: &'a [f32],
+    taps: &'a [usize],
+    grid: Grid,
+}
+
+/// Rows along the pixels: where they start, and the blocks of 8 to multiply.
+struct Rows {
+    a: *const f32,
+    a_row: usize,
+    b: Vec<*const f32>,
+    blocks: Vec<(usize, usize)>,
+}
+
+impl WeightGradient<'_> {
+    fn task(&self, pixels: std::ops::Range<usize>, taps: std::ops::Range<usize>, sums: *mut f32) {
+        // As many pixels at once as let all rows of `dy` stay in the second cache.
+        let many = (64 * 1024 / self.s.outputs.max(1)).clamp(256, 1024) / 8 * 8;
+        let direct = self.grid.from.col == 1 && self.grid.cols.is_multiple_of(8);
+        let mut buffer = match direct {
+            true => Scratch::new(0),
+            false => Scratch::new((self.s.outputs + taps.len()) * many),
+        };
+        for first in pixels.clone().step_by(many) {
+            let pixels = first..pixels.end.min(first + many);
+            let rows = match direct {
+                true => self.in_place(pixels, &taps),
+                false => self.gathered(pixels, &taps, many, &mut buffer),
+            };
+            for t in (0..taps.len()).step_by(4) {
+                for o in (0..self.s.outputs).step_by(3) {
+                    // SAFETY: this task alone writes these taps of this part; the rows hold
+                    // what the blocks reach.
+                    unsafe { self.tile(&rows, o, t, sums.wrapping_add(taps.start)) };
+                }
+            }
+        }
+    }
+
+    /// Rows read where they are: neighbours in a picture are neighbours in memory.
+    fn in_place(&self, pixels: std::ops::Range<usize>, taps: &std::ops::Range<usize>) -> Rows {
+        let place = |j: usize| {
+            let [from, to] = self.grid.place(j);
+            (to, from)
+        };
+        Rows {
+            a: self.dy.as_ptr(),
+            a_row: self.s.pixels(),
+            b: self.taps[taps.clone()].iter().map(|t| self.source[*t..].as_ptr()).collect(),
+            blocks: pixels.step_by(8).map(place).collect(),
+        }
+    }
+
+    /// Rows copied together, zeros up to a whole block.
+    fn gathered(
+        &self,
+        pixels: std::ops::Range<usize>,
+        taps: &std::ops::Range<usize>,
+        row: usize,
+        buffer: &mut [f32],
+    ) -> Rows {
+        let places: Vec<[usize; 2]> = pixels.clone().map(|j| self.grid.place(j)).collect();
+        let whole = places.len().next_multiple_of(8);
+        let (a, b) = buffer.split_at_mut(self.s.outputs * row);
+        let pixels = self.s.pixels();
+        let copy = |line: &mut [f32], values: &[f32], side: usize| {
+            for (to, place) in line.iter_mut().zip(&places) {
+                *to = values[place[side]];
+            }
+            line[places.len()..whole].fill(0.0);
+        };
+        for (o, line) in a.chunks_exact_mut(row).enumerate() {
+            copy(line, &self.dy[o * pixels..], 1);
+        }
+        for (line, tap) in b.chunks_exact_mut(row).zip(&self.taps[taps.clone()]) {
+            copy(line, &self.source[*tap..], 0);
+        }
+        Rows {
+            a: a.as_ptr(),
+            a_row: row,
+            b: b.chunks_exact(row).take(taps.len()).map(<[f32]>::as_ptr).collect(),
+            blocks: (0..whole).step_by(8).map(|j| (j, j)).collect(),
+        }
+    }
+
+    /// Adds the products of 3 rows of outputs and 4 of taps; beyond the last, rows repeat.
+    unsafe fn tile(&self, rows: &Rows, o: usize, t: usize, sums: *mut f32) {
+        let (last_o, last_t) = (self.s.outputs - 1, rows.b.len() - 1);
+        let a = [0, 1, 2].map(|i| rows.a.wrapping_add((o + i).min(last_o) * rows.a_row));
+        let b = [0, 1, 2, 3].map(|i| rows.b[(t + i).min(last_t)]);
+        let mut out = [[0.0; 4]; 3];
+        // SAFETY: the caller vouches for rows and blocks.
+        unsafe { dots(&rows.blocks, a, b, &mut out) };
+        for (i, out) in out.iter().enumerate().take(self.s.outputs - o) {
+            for (j, out) in out.iter().enumerate().take(rows.b.len() - t) {
+                // SAFETY: `o + i` and `t + j` are outputs and taps that exist.
+                unsafe { *sums.add((o + i) * self.s.depth() + t + j) += out };
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `x · W + b` over rows, and its gradients.
+//!
+//! Not here: products with a batch of matrices (`attention`, burn's `matmul`).
+
+use rayon::prelude::*;
+
+use super::gemm::{Onto, Product, Strided};
+use super::memory::{Scratch, Shared, add_parts, filled};
+
+/// Rows that one task takes, forwards and for the gradient of `x`.
+const ROWS: usize = 192;
+/// Rows whose products one partial gradient of `W` sums, at least.
+const PART: usize = 512;
+/// Partial gradients at most.
+const PARTS: usize = 8;
+
+/// `x [rows, in] · weight [in, out] + bias [out]`.
+pub(crate) fn forward(x: &[f32], weight: &[f32], bias: &[f32], [inner, outer]: [usize; 2]) -> Vec<f32> {
+    let rows = x.len() / inner.max(1);
+    let right = Strided::rows(weight, outer);
+    by_rows(rows, x, [inner, outer], right, Onto::Row(bias.as_ptr()))
+}
+
+/// The gradient of `x`: `dy · weightᵀ`.
+pub(crate) fn input_gradient(dy: &[f32], weight: &[f32], [inner, outer]: [usize; 2]) -> Vec<f32> {
+    let right = Strided::rows(weight, outer).transposed();
+    by_rows(dy.len() / outer.max(1), dy, [outer, inner], right, Onto::Zero)
+}
+
+/// Everything a task needs of the right side, which is only read.
+#[derive(Clone, Copy)]
+struct Right(Strided, Onto);
+
+// SAFETY: both point to slices that outlive the tasks, and are only read.
+unsafe impl Sync for Right {}
+
+/// `left [rows, k] · right [k, n]`, some rows a task.
+fn by_rows(rows: usize, left: &[f32], [k, n]: [usize; 2], right: Strided, onto: Onto) -> Vec<f32> {
+    let right = Right(right, onto);
+    // Few rows: fewer a task, so that two threads have work; at least two tiles high.
+    let each = rows.div_ceil(8).next_multiple_of(12).clamp(12, ROWS);
+    filled(rows * n, |out| {
+        out.par_chunks_mut(each * n).zip(left.par_chunks(each * k)).for_each(|(out, left)| {
+            let right = &right;
+            let a = Strided::rows(left, k);
+            let m = out.len() / n;
+            let product = Product { m, n, k, a, b: right.0, c: out.as_mut_ptr(), c_row: n };
+            // SAFETY: the chunks hold `m` rows each, the right side `k × n`, `onto` `n`.
+            unsafe { product.run(right.1) };
+        });
+    })
+}
+
+/// The gradient of `weight`: `xᵀ · dy`, as partial sums over rows that are added in order.
+pub(crate) fn weight_gradient(x: &[f32], dy: &[f32], [inner, outer]: [usize; 2]) -> Vec<f32> {
+    let rows = x.len() / inner.max(1);
+    let size = inner * outer;
+    let parts = (rows / PART).clamp(1, PARTS);
+    let each = rows.div_ceil(parts);
+    // With one part the rows of the gradient are shared out instead.
+    let slices = if parts == 1 { inner.div_ceil(48).clamp(1, PARTS) } else { 1 };
+    let high = inner.div_ceil(slices);
+    let mut partial = Scratch::new(parts * size);
+    let sums = Shared::new(&mut partial);
+    (0..parts * slices).into_par_iter().for_each(|task| {
+        let (part, top) = (task / slices, task % slices * high);
+        let (first, last) = (rows.min(part * each), rows.min((part + 1) * each));
+        let (left, right) = (&x[first * inner..last * inner], &dy[first * outer..last * outer]);
+        let mut a = Strided::rows(left, inner).transposed();
+        a.start = a.start.wrapping_add(top);
+        let m = high.min(inner.saturating_sub(top));
+        let c = sums.at(part * size + top * outer);
+        let b = Strided::rows(right, outer);
+        let product = Product { m, n: outer, k: last - first, a, b, c, c_row: outer };
+        // SAFETY: tasks differ in part or in rows `top..top + m` of the gradient.
+        unsafe { product.run(Onto::Zero) };
+    });
+    filled(size, |out| add_parts(&partial, out))
+}
+
+/// The gradient of the bias: the sum of the rows of `dy`.
+pub(crate) fn bias_gradient(dy: &[f32], outer: usize) -> Vec<f32> {
+    let parts: Vec<Vec<f32>> = dy
+        .par_chunks((64 * outer).max(1))
+        .map(|dy| {
+            let mut sums = vec![0.0_f32; outer];
+            for row in dy.chunks_exact(outer) {
+                sums.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+            }
+            sums
+        })
+        .collect();
+    let over = |i: usize| parts.iter().map(|p| f64::from(p[i])).sum::<f64>() as f32;
+    (0..outer).map(over).collect()
+}

@@ -1,0 +1,231 @@
+//! Our kernels for burn's CPU backend, in f32: tensors in, slices to the kernels, tensors out.
+//!
+//! Promises
+//! - Results and gradients are the same bits on any number of threads: tasks are cut by size
+//!   alone, and what they sum is added in order.
+//!
+//! Not here: other dtypes, which the crate's root sends to `reference`.
+
+mod act;
+mod attention;
+mod conv;
+mod gemm;
+mod linear;
+mod memory;
+mod norm;
+pub(crate) mod simd;
+
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::{Bytes, DType, Shape};
+use burn_flex::{Flex, FlexTensor, Layout};
+
+use crate::ops::{ConvOptions, LdmGradients, LdmOps, NormOptions};
+
+/// A tensor whose numbers lie in order, and its sizes.
+struct View(FlexTensor);
+
+impl View {
+    fn new(x: FlexTensor) -> Self {
+        Self(x.to_contiguous())
+    }
+
+    fn values(&self) -> &[f32] {
+        self.0.storage()
+    }
+
+    fn dims<const D: usize>(&self) -> [usize; D] {
+        std::array::from_fn(|i| self.0.layout().shape()[i])
+    }
+
+    /// `values` in this tensor's shape.
+    fn like(&self, values: Vec<f32>) -> FlexTensor {
+        tensor(values, self.0.layout().shape().clone())
+    }
+}
+
+fn groups(x: &View, options: NormOptions) -> norm::Groups {
+    let [_, channels, h, w] = x.dims();
+    let NormOptions { groups, eps, silu } = options;
+    norm::Groups { channels, pixels: h * w, groups, eps, silu }
+}
+
+fn conv_sizes(x: &View, weight: &View, options: ConvOptions) -> conv::Sizes {
+    let [images, channels, height, width] = x.dims();
+    let [outputs, _, kh, kw] = weight.dims();
+    let ConvOptions { stride, padding } = options;
+    let kernel = [kh, kw];
+    conv::Sizes { images, channels, height, width, outputs, kernel, stride, padding }
+}
+
+fn attention_sizes(q: &View, k: &View, v: &View) -> attention::Sizes {
+    let ([b, heads, queries, width], [_, _, keys, values]) = (q.dims(), v.dims());
+    debug_assert_eq!(k.dims(), [b, heads, keys, width]);
+    attention::Sizes { pairs: b * heads, queries, keys, width, values }
+}
+
+impl LdmOps for Flex {
+    fn ldm_silu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let x = View::new(x);
+        x.like(act::silu(x.values()))
+    }
+
+    fn ldm_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let x = View::new(x);
+        x.like(act::gelu(x.values()))
+    }
+
+    fn ldm_group_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        options: NormOptions,
+    ) -> FloatTensor<Self> {
+        let [x, gamma, beta] = [x, gamma, beta].map(View::new);
+        let groups = groups(&x, options);
+        x.like(norm::group_norm(x.values(), gamma.values(), beta.values(), groups))
+    }
+
+    fn ldm_layer_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
+        let [x, gamma, beta] = [x, gamma, beta].map(View::new);
+        x.like(norm::layer_norm(x.values(), gamma.values(), beta.values(), eps))
+    }
+
+    fn ldm_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self> {
+        let [x, weight, bias] = [x, weight, bias].map(View::new);
+        let sizes = conv_sizes(&x, &weight, options);
+        let [h, w] = sizes.out();
+        let y = conv::forward(x.values(), weight.values(), bias.values(), sizes);
+        tensor(y, [sizes.images, sizes.outputs, h, w])
+    }
+
+    fn ldm_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let [x, weight, bias] = [x, weight, bias].map(View::new);
+        let y = linear::forward(x.values(), weight.values(), bias.values(), weight.dims());
+        let mut shape = x.0.layout().shape().clone();
+        let last = shape.num_dims() - 1;
+        shape[last] = weight.dims::<2>()[1];
+        tensor(y, shape)
+    }
+
+    fn ldm_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let [q, k, v] = [q, k, v].map(View::new);
+        let sizes = attention_sizes(&q, &k, &v);
+        let [b, heads, n, _] = q.dims();
+        let y = attention::forward(q.values(), k.values(), v.values(), sizes);
+        tensor(y, [b, heads, n, sizes.values])
+    }
+}
+
+impl LdmGradients for Flex {
+    fn ldm_silu_gradient(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        let [x, dy] = [x, dy].map(View::new);
+        x.like(act::silu_gradient(x.values(), dy.values()))
+    }
+
+    fn ldm_gelu_gradient(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        let [x, dy] = [x, dy].map(View::new);
+        x.like(act::gelu_gradient(x.values(), dy.values()))
+    }
+
+    fn ldm_group_norm_gradient(
+        inputs: [FloatTensor<Self>; 3],
+        dy: FloatTensor<Self>,
+        options: NormOptions,
+        needed: [bool; 3],
+    ) -> [Option<FloatTensor<Self>>; 3] {
+        let ([x, gamma, beta], dy) = (inputs.map(View::new), View::new(dy));
+        let groups = groups(&x, options);
+        let [dx, dgamma, dbeta] = norm::group_norm_gradient(
+            x.values(),
+            gamma.values(),
+            beta.values(),
+            dy.values(),
+            groups,
+        );
+        let all = [x.like(dx), gamma.like(dgamma), beta.like(dbeta)];
+        asked(all, needed)
+    }
+
+    fn ldm_layer_norm_gradient(
+        inputs: [FloatTensor<Self>; 3],
+        dy: FloatTensor<Self>,
+        eps: f64,
+        needed: [bool; 3],
+    ) -> [Option<FloatTensor<Self>>; 3] {
+        let ([x, gamma, beta], dy) = (inputs.map(View::new), View::new(dy));
+        let [dx, dgamma, dbeta] =
+            norm::layer_norm_gradient(x.values(), gamma.values(), dy.values(), eps);
+        asked([x.like(dx), gamma.like(dgamma), beta.like(dbeta)], needed)
+    }
+
+    fn ldm_conv2d_gradient(
+        inputs: [FloatTensor<Self>; 3],
+        dy: FloatTensor<Self>,
+        options: ConvOptions,
+        [of_x, of_weight, of_bias]: [bool; 3],
+    ) -> [Option<FloatTensor<Self>>; 3] {
+        let ([x, weight, bias], dy) = (inputs.map(View::new), View::new(dy));
+        let (sizes, dy) = (conv_sizes(&x, &weight, options), dy.values());
+        [
+            of_x.then(|| x.like(conv::input_gradient(dy, weight.values(), sizes))),
+            of_weight.then(|| weight.like(conv::weight_gradient(x.values(), dy, sizes))),
+            of_bias.then(|| bias.like(conv::bias_gradient(dy, sizes))),
+        ]
+    }
+
+    fn ldm_linear_gradient(
+        inputs: [FloatTensor<Self>; 3],
+        dy: FloatTensor<Self>,
+        [of_x, of_weight, of_bias]: [bool; 3],
+    ) -> [Option<FloatTensor<Self>>; 3] {
+        let ([x, weight, bias], dy) = (inputs.map(View::new), View::new(dy));
+        let (dims, dy) = (weight.dims(), dy.values());
+        [
+            of_x.then(|| x.like(linear::input_gradient(dy, weight.values(), dims))),
+            of_weight.then(|| weight.like(linear::weight_gradient(x.values(), dy, dims))),
+            of_bias.then(|| bias.like(linear::bias_gradient(dy, dims[1]))),
+        ]
+    }
+
+    fn ldm_attention_gradient(
+        inputs: [FloatTensor<Self>; 3],
+        dy: FloatTensor<Self>,
+        needed: [bool; 3],
+    ) -> [Option<FloatTensor<Self>>; 3] {
+        let ([q, k, v], dy) = (inputs.map(View::new), View::new(dy));
+        let sizes = attention_sizes(&q, &k, &v);
+        let [dq, dk, dv] =
+            attention::gradient(q.values(), k.values(), v.values(), dy.values(), sizes);
+        asked([q.like(dq), k.like(dk), v.like(dv)], needed)
+    }
+}
+
+/// A contiguous f32 tensor made of `values`.
+fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    let layout = Layout::contiguous(shape.into());
+    FlexTensor::new(Bytes::from_elems(values), layout, DType::F32)
+}
+
+/// Those of three that are needed.
+fn asked(all: [FlexTensor; 3], needed: [bool; 3]) -> [Option<FlexTensor>; 3] {
+    let mut needed = needed.into_iter();
+    all.map(|x| needed.next().unwrap_or_default().then_some(x))
+}

@@ -1,0 +1,344 @@
+//! Every operation against its reference: values, gradients, extremes, and bits on any number
+//! of threads.
+//!
+//! Tolerances were stated first: a result in f32 is within [`TOLERANCE`] of the largest value
+//! of the reference; sums of a few hundred products lose that much in either order.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use ldm_kernels::{self as ours, Padding, reference};
+
+/// Of the largest value of the reference.
+const TOLERANCE: f32 = 2e-5;
+
+/// One operation at one size.
+#[derive(Clone, Copy, Debug)]
+enum Case {
+    Silu(usize),
+    Gelu(usize),
+    /// Dims, groups, whether SiLU follows.
+    GroupNorm([usize; 4], usize, bool),
+    LayerNorm([usize; 3]),
+    /// Dims, outputs, kernel, stride, padding, whether there is a bias.
+    Conv([usize; 4], usize, [usize; 2], usize, Padding, bool),
+    /// Dims, outputs, whether there is a bias.
+    Linear([usize; 3], usize, bool),
+    /// Batch, heads, queries, keys, width, width of values.
+    Attention([usize; 6]),
+}
+
+use Case::{Attention, Conv, Gelu, GroupNorm, LayerNorm, Linear, Silu};
+
+impl Case {
+    /// The lengths of its inputs.
+    fn inputs(self) -> Vec<usize> {
+        let size = |dims: &[usize]| dims.iter().product::<usize>();
+        match self {
+            Silu(n) | Gelu(n) => vec![n],
+            GroupNorm(d, _, _) => vec![size(&d), d[1], d[1]],
+            LayerNorm(d) => vec![size(&d), d[2], d[2]],
+            Conv(d, o, k, _, _, bias) => {
+                let mut all = vec![size(&d), o * d[1] * size(&k)];
+                all.extend(bias.then_some(o));
+                all
+            }
+            Linear(d, o, bias) => {
+                let mut all = vec![size(&d), d[2] * o];
+                all.extend(bias.then_some(o));
+                all
+            }
+            Attention([b, h, n, m, d, e]) => [n * d, m * d, m * e].map(|s| s * b * h).to_vec(),
+        }
+    }
+
+    /// Runs it, ours or the reference, on flat inputs.
+    fn apply(self, x: &[Tensor<1>], fast: bool) -> Tensor<1> {
+        let at = |i: usize| x[i].clone();
+        let bias = |i: usize| x.get(i).cloned();
+        match self {
+            Silu(_) => if fast { ours::silu(at(0)) } else { reference::silu(at(0)) },
+            Gelu(_) => if fast { ours::gelu(at(0)) } else { reference::gelu(at(0)) },
+            GroupNorm(d, groups, silu) => {
+                let norm = match (fast, silu) {
+                    (true, false) => ours::group_norm,
+                    (true, true) => ours::group_norm_silu,
+                    (false, false) => reference::group_norm,
+                    (false, true) => reference::group_norm_silu,
+                };
+                norm(at(0).reshape(d), at(1), at(2), groups, 1e-5).flatten(0, 3)
+            }
+            LayerNorm(d) => {
+                let norm = if fast { ours::layer_norm } else { reference::layer_norm };
+                norm(at(0).reshape(d), at(1), at(2), 1e-5).flatten(0, 2)
+            }
+            Conv(d, o, [kh, kw], stride, padding, _) => {
+                let conv = if fast { ours::conv2d } else { reference::conv2d };
+                let weight = at(1).reshape([o, d[1], kh, kw]);
+                conv(at(0).reshape(d), weight, bias(2), stride, padding).flatten(0, 3)
+            }
+            Linear(d, o, _) => {
+                let linear = if fast { ours::linear } else { reference::linear };
+                linear(at(0).reshape(d), at(1).reshape([d[2], o]), bias(2)).flatten(0, 2)
+            }
+            Attention([b, h, n, m, d, e]) => {
+                let attention = if fast { ours::attention } else { reference::attention };
+                let (k, v) = (at(1).reshape([b, h, m, d]), at(2).reshape([b, h, m, e]));
+                attention(at(0).reshape([b, h, n, d]), k, v).flatten(0, 3)
+            }
+        }
+    }
+
+    /// The output, and the gradients of `Σ output · weights` for fixed weights.
+    fn evaluate(self, inputs: &[Vec<f32>], fast: bool) -> Vec<Vec<f32>> {
+        let device = Device::flex().autodiff();
+        let leaf = |v: &Vec<f32>| flat(v, &device).require_grad();
+        let leaves: Vec<_> = inputs.iter().map(leaf).collect();
+        let y = self.apply(&leaves, fast);
+        let weights = numbers(y.dims()[0], 99);
+        let grads = (y.clone() * flat(&weights, &device)).sum().backward();
+        let mut all = vec![read(y)];
+        all.extend(leaves.iter().map(|x| read(x.grad(&grads).expect("every input is tracked"))));
+        all
+    }
+
+    fn random_inputs(self) -> Vec<Vec<f32>> {
+        let mut seed = 0;
+        let mut next = |n| {
+            seed += 1;
+            numbers(n, seed)
+        };
+        self.inputs().into_iter().map(&mut next).collect()
+    }
+}
+
+fn flat(values: &[f32], device: &Device) -> Tensor<1> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
+}
+
+fn read<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    x.into_data().into_vec().unwrap()
+}
+
+/// Numbers between −2 and 2 from SplitMix64.
+fn numbers(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x1234_5678_9abc_def1);
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1 << 22) as f32 - 2.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |a, b| a.max(b.abs()))
+}
+
+fn cases() -> Vec<Case> {
+    let same = Padding::same;
+    let odd = Padding { top: 0, left: 0, bottom: 1, right: 1 };
+    let uneven = Padding { top: 2, left: 0, bottom: 1, right: 3 };
+    vec![
+        Silu(1),
+        Silu(40_001),
+        Gelu(7),
+        Gelu(40_001),
+        GroupNorm([1, 1, 1, 1], 1, false),
+        GroupNorm([2, 6, 5, 7], 3, true),
+        GroupNorm([3, 32, 8, 8], 32, true),
+        GroupNorm([2, 48, 16, 16], 8, true),
+        GroupNorm([1, 10, 33, 31], 2, false),
+        LayerNorm([1, 1, 1]),
+        LayerNorm([3, 33, 17]),
+        LayerNorm([2, 64, 128]),
+        LayerNorm([1, 5, 1100]),
+        Conv([1, 1, 1, 1], 1, [1, 1], 1, same(0), true),
+        Conv([1, 3, 1, 1], 5, [3, 3], 1, same(1), true),
+        Conv([2, 3, 16, 16], 32, [3, 3], 1, same(1), true),
+        Conv([2, 32, 16, 16], 3, [3, 3], 1, same(1), true),
+        Conv([4, 20, 8, 8], 50, [3, 3], 1, same(1), false),
+        Conv([5, 33, 4, 4], 17, [3, 3], 1, same(1), true),
+        Conv([3, 7, 2, 2], 9, [3, 3], 1, same(1), true),
+        Conv([1, 48, 64, 64], 48, [3, 3], 1, same(1), true),
+        Conv([2, 130, 8, 8], 200, [3, 3], 1, same(1), true),
+        Conv([2, 5, 9, 13], 7, [3, 3], 1, same(1), true),
+        Conv([2, 5, 9, 13], 7, [3, 3], 2, odd, true),
+        Conv([2, 16, 16, 16], 24, [3, 3], 2, odd, true),
+        Conv([1, 8, 32, 32], 12, [3, 3], 2, same(1), true),
+        Conv([1, 3, 17, 23], 4, [7, 5], 3, uneven, true),
+        Conv([2, 4, 10, 10], 6, [2, 2], 2, same(0), false),
+        Conv([2, 4, 9, 9], 6, [1, 1], 2, same(0), true),
+        Conv([3, 40, 8, 8], 24, [1, 1], 1, same(0), true),
+        Conv([2, 9, 4, 4], 11, [1, 1], 1, same(0), true),
+        Conv([2, 9, 5, 3], 11, [1, 1], 1, same(2), true),
+        Linear([1, 1, 1], 1, true),
+        Linear([3, 7, 13], 5, true),
+        Linear([2, 300, 64], 96, true),
+        Linear([8, 200, 128], 33, false),
+        Linear([1, 3, 700], 300, true),
+        Attention([1, 1, 1, 1, 1, 1]),
+        Attention([2, 3, 17, 9, 5, 7]),
+        Attention([1, 2, 100, 130, 32, 32]),
+        Attention([2, 4, 64, 64, 24, 24]),
+    ]
+}
+
+/// `what` and its namesake agree to `tolerance` of the largest.
+fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let allowed = tolerance * largest(want).max(1e-3);
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= allowed, "{what}[{i}] is {got}, the reference {want}");
+    }
+}
+
+#[test]
+fn values_and_gradients_agree_with_the_reference() {
+    for case in cases() {
+        let inputs = case.random_inputs();
+        let (got, want) = (case.evaluate(&inputs, true), case.evaluate(&inputs, false));
+        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+            // The bias before a norm has no gradient but rounding: compare with the inputs'.
+            close(got, want, TOLERANCE, &format!("{case:?}, result {i}"));
+        }
+    }
+}
+
+#[test]
+fn gradients_agree_with_finite_differences() {
+    let few = [
+        Silu(50),
+        Gelu(50),
+        GroupNorm([2, 6, 5, 7], 3, true),
+        LayerNorm([2, 3, 17]),
+        Conv([2, 3, 6, 6], 4, [3, 3], 2, Padding::same(1), true),
+        Conv([1, 3, 8, 8], 4, [3, 3], 1, Padding::same(1), true),
+        Linear([2, 5, 7], 3, true),
+        Attention([1, 2, 5, 6, 4, 3]),
+    ];
+    let step = 1e-2_f32;
+    for case in few {
+        let inputs = case.random_inputs();
+        let gradients = case.evaluate(&inputs, true);
+        let loss = |inputs: &[Vec<f32>]| -> f64 {
+            let y = &case.evaluate(inputs, true)[0];
+            let weights = numbers(y.len(), 99);
+            y.iter().zip(weights).map(|(y, w)| f64::from(*y) * f64::from(w)).sum()
+        };
+        for i in 0..inputs.len() {
+            let direction = numbers(inputs[i].len(), 1000 + i as u64);
+            let moved = |by: f32| {
+                let mut inputs = inputs.clone();
+                inputs[i].iter_mut().zip(&direction).for_each(|(x, d)| *x += by * d);
+                loss(&inputs)
+            };
+            let slope = (moved(step) - moved(-step)) / f64::from(2.0 * step);
+            let along = gradients[i + 1].iter().zip(&direction);
+            let want: f64 = along.map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+            let size = f64::from(largest(&gradients[i + 1])) * (direction.len() as f64).sqrt();
+            assert!((slope - want).abs() < 5e-3 * size, "{case:?}, input {i}: {slope} {want}");
+        }
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_the_number_of_threads() {
+    for case in cases() {
+        let inputs = case.random_inputs();
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| case.evaluate(&inputs, true))
+        };
+        let bits = |all: Vec<Vec<f32>>| -> Vec<u32> {
+            all.into_iter().flatten().map(f32::to_bits).collect()
+        };
+        let one = bits(on(1));
+        assert!([2, 3].into_iter().all(|n| bits(on(n)) == one), "{case:?}");
+    }
+}
+
+#[test]
+fn zeros_and_huge_values_give_what_the_reference_gives() {
+    for case in cases() {
+        for value in [0.0, 1e15, -1e15] {
+            let mut inputs = case.random_inputs();
+            inputs[0].fill(value);
+            let got = case.evaluate(&inputs, true).swap_remove(0);
+            let want = case.evaluate(&inputs, false).swap_remove(0);
+            // The mean of equal numbers rounds: what is left of 1e15 is not compared.
+            if value == 0.0 || !matches!(case, GroupNorm(..) | LayerNorm(_)) {
+                close(&got, &want, TOLERANCE, &format!("{case:?} of {value}"));
+            }
+            assert!(got.iter().all(|y| y.is_finite()), "{case:?} of {value}");
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_come_out_where_the_reference_lets_them_out() {
+    for case in cases() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut inputs = case.random_inputs();
+            let middle = inputs[0].len() / 2;
+            inputs[0][middle] = value;
+            let got = case.evaluate(&inputs, true).swap_remove(0);
+            let want = case.evaluate(&inputs, false).swap_remove(0);
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                assert_eq!(got.is_finite(), want.is_finite(), "{case:?} of {value} at {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gelu_is_exact_to_a_millionth() {
+    let xs: Vec<f32> = (-6000..6000).map(|i| i as f32 * 1e-3).collect();
+    let got = read(ours::gelu(flat(&xs, &Device::flex())));
+    for (x, got) in xs.iter().zip(got) {
+        let want = f64::from(*x) * normal_cdf(f64::from(*x));
+        assert!((f64::from(got) - want).abs() < 1e-6, "gelu({x}) = {got}, not {want}");
+    }
+}
+
+/// Φ by the series `1/2 + φ(x) · Σ x^(2n+1) / (2n+1)!!`, Marsaglia 2004.
+fn normal_cdf(x: f64) -> f64 {
+    let (mut term, mut sum, mut n) = (x, x, 1.0);
+    while term.abs() > 1e-17 * sum.abs() {
+        n += 2.0;
+        term *= x * x / n;
+        sum += term;
+    }
+    0.5 + sum * (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt()
+}
+
+#[test]
+fn views_are_read_as_they_look() {
+    let device = Device::flex();
+    let x = flat(&numbers(2 * 6 * 5 * 4, 1), &device).reshape([2, 6, 5, 4]).permute([0, 2, 3, 1]);
+    let copy = Tensor::<4>::from_data(x.to_data(), &device);
+    let (gamma, beta) = (flat(&numbers(5, 2), &device), flat(&numbers(5, 3), &device));
+    let of = |x: Tensor<4>| read(ours::group_norm_silu(x, gamma.clone(), beta.clone(), 5, 1e-5));
+    assert_eq!(of(x), of(copy));
+}
+
+#[test]
+fn what_nobody_asked_a_gradient_of_gets_none() {
+    let device = Device::flex().autodiff();
+    let x = flat(&numbers(2 * 3 * 8 * 8, 1), &device).reshape([2, 3, 8, 8]);
+    let weight = flat(&numbers(4 * 27, 2), &device).reshape([4, 3, 3, 3]).require_grad();
+    let y = ours::conv2d(x.clone(), weight.clone(), None, 1, Padding::same(1));
+    let grads = y.sum().backward();
+    assert!(x.grad(&grads).is_none());
+    assert_eq!(weight.grad(&grads).expect("the weight is tracked").dims(), [4, 3, 3, 3]);
+}
+
+#[test]
+fn other_dtypes_go_to_the_reference() {
+    use burn::tensor::DType;
+    let device = Device::flex();
+    let x = flat(&numbers(100, 1), &device).cast(DType::F64);
+    let y = ours::silu(x.clone());
+    assert_eq!(y.dtype(), DType::F64);
+    let same = y.equal(reference::silu(x)).all();
+    assert!(same.into_scalar::<bool>());
+}
