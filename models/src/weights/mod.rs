@@ -1,1 +1,52 @@
 //! Weight files: reading, writing, naming, and the manifest of a model.
+//!
+//! ```text
+//! file.safetensors ── TensorFile ──┐
+//! config ── init (nothing made) ───┼── load ── network with weights
+//! family of names ── KeyTable ─────┘
+//! ```
+//!
+//! Promises
+//! - A file is believed only after its header was held against its length; nothing is
+//!   allocated in proportion to what a header claims.
+//! - All tensors that are missing, spare or misshapen are told at once.
+//! - A written file is whole or absent, and the same tensors give the same bytes.
+//!
+//! Not here: pickled checkpoints, sharded files, LoRA.
+
+mod file;
+pub mod keys;
+mod load;
+
+mod save;
+
+pub use file::{TensorFile, content_hash};
+pub use keys::{Family, KeyTable};
+pub use load::{faults, load};
+
+pub use save::{SaveAs, TensorWriter, save, write_atomically};
+
+/// Follows the names of a module's parts: `down.0.blocks.1.res.conv1.weight`.
+///
+/// The variant of an enum adds no name, so that a path says where a part stands and not
+/// which kind of part stands there.
+#[derive(Debug, Default)]
+struct Place(Vec<String>);
+
+impl Place {
+    fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.push(name.to_owned());
+        }
+    }
+
+    fn exit(&mut self, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.pop();
+        }
+    }
+
+    fn path(&self) -> String {
+        self.0.join(".")
+    }
+}

@@ -1,0 +1,271 @@
+//! Shapes, sizes and reach of the U-Net.
+
+use super::*;
+use crate::nn::parameter_count;
+use burn::module::ModuleMapper;
+use burn::module::Param;
+use burn::tensor::{Device, Distribution};
+
+fn tiny() -> UNetConfig {
+    UNetConfig {
+        in_channels: 4,
+        out_channels: 3,
+        model_channels: 8,
+        channel_mult: vec![1, 2],
+        num_res_blocks: 1,
+        attention_resolutions: vec![2],
+        heads: Heads::Width(4),
+        context_dim: None,
+        transformer_depth: vec![1],
+        groups: 4,
+    }
+}
+
+fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
+}
+
+/// Parameters that start at zero, drawn after all, so that every branch counts.
+struct Stir;
+
+impl ModuleMapper for Stir {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|x| x.clone() + Tensor::random_like(&x, Distribution::Normal(0.0, 0.2)))
+    }
+}
+
+fn floats(x: Tensor<4>) -> Vec<f32> {
+    x.into_data().to_vec().unwrap()
+}
+
+#[test]
+fn the_papers_unets_have_the_papers_sizes() {
+    let paper = |mc: usize, mult: &[usize], attention: &[usize], heads| UNetConfig {
+        in_channels: 3,
+        out_channels: 3,
+        model_channels: mc,
+        channel_mult: mult.to_vec(),
+        num_res_blocks: 2,
+        attention_resolutions: attention.to_vec(),
+        heads,
+        context_dim: None,
+        transformer_depth: vec![1],
+        groups: 32,
+    };
+    let f8 = |config: UNetConfig| UNetConfig {
+        in_channels: 4,
+        out_channels: 4,
+        ..config
+    };
+    let told = |config: UNetConfig, dim| UNetConfig {
+        context_dim: Some(dim),
+        ..config
+    };
+    let wide = |config: UNetConfig, n| UNetConfig {
+        in_channels: n,
+        ..config
+    };
+    let (by32, count) = (Heads::Width(32), Heads::Count);
+    let layout = told(paper(128, &[1, 2, 3, 4], &[8, 4, 2], by32), 512);
+    let systems = [
+        (
+            "celeba",
+            274.06,
+            paper(224, &[1, 2, 3, 4], &[8, 4, 2], by32),
+        ),
+        (
+            "cin",
+            394.98,
+            told(f8(paper(256, &[1, 2, 4], &[4, 2, 1], by32)), 512),
+        ),
+        (
+            "cin-v2",
+            400.92,
+            told(paper(192, &[1, 2, 3, 5], &[8, 4, 2], count(1)), 512),
+        ),
+        (
+            "txt2img",
+            872.30,
+            told(f8(paper(320, &[1, 2, 4, 4], &[4, 2, 1], count(8))), 1280),
+        ),
+        (
+            "sd-1",
+            859.52,
+            told(f8(paper(320, &[1, 2, 4, 4], &[4, 2, 1], count(8))), 768),
+        ),
+        (
+            "text2img256",
+            403.62,
+            told(paper(192, &[1, 2, 3, 5], &[8, 4, 2], by32), 640),
+        ),
+        (
+            "layout",
+            246.28,
+            UNetConfig {
+                transformer_depth: vec![3],
+                ..layout
+            },
+        ),
+        (
+            "bsr_sr",
+            113.62,
+            wide(paper(160, &[1, 2, 2, 4], &[16, 8], by32), 6),
+        ),
+        (
+            "semantic",
+            215.23,
+            wide(paper(128, &[1, 4, 8], &[32, 16, 8], count(8)), 6),
+        ),
+    ];
+    for (name, millions, config) in systems {
+        let network = config.init(&Device::flex(), 0).unwrap();
+        let count = parameter_count(&network) as f64 / 1e6;
+        assert!(
+            (count - millions).abs() < 0.006,
+            "{name}: {count} M, wanted {millions} M"
+        );
+    }
+}
+
+#[test]
+fn the_latent_keeps_its_size_whatever_the_levels() {
+    let deep = UNetConfig {
+        channel_mult: vec![1, 2, 1],
+        num_res_blocks: 2,
+        attention_resolutions: vec![1, 4],
+        heads: Heads::Count(2),
+        ..tiny()
+    };
+    let flat = UNetConfig {
+        channel_mult: vec![2],
+        attention_resolutions: vec![],
+        ..tiny()
+    };
+    let told = UNetConfig {
+        context_dim: Some(6),
+        transformer_depth: vec![2, 1],
+        attention_resolutions: vec![1, 2],
+        ..tiny()
+    };
+    for config in [tiny(), deep, flat, told] {
+        let network = config.init(&Device::flex(), 1).unwrap();
+        let context = config.context_dim.map(|dim| random([2, 5, dim]));
+        let t = Tensor::from_data([0.0, 981.0], &Device::flex());
+        let size = [2 * config.size_multiple(), 4 * config.size_multiple()];
+        let out = network.forward(random([2, 4, size[0], size[1]]), t, context);
+        assert_eq!(out.dims(), [2, 3, size[0], size[1]]);
+    }
+}
+
+#[test]
+fn a_fresh_unet_predicts_zero() {
+    let network = tiny().init(&Device::flex(), 1).unwrap();
+    let t = Tensor::from_data([7.0], &Device::flex());
+    let out = floats(network.forward(random([1, 4, 4, 4]), t, None));
+    assert!(out.iter().all(|x| *x == 0.0));
+}
+
+#[test]
+fn picture_time_and_context_all_reach_the_result() {
+    let config = UNetConfig {
+        context_dim: Some(6),
+        ..tiny()
+    };
+    let network = config.init(&Device::flex(), 2).unwrap().map(&mut Stir);
+    let (x, context) = (random([1, 4, 4, 4]), random([1, 5, 6]));
+    let t = |t: f32| Tensor::<1>::from_data([t], &Device::flex());
+    let run = |x: &Tensor<4>, time, context: &Tensor<3>| {
+        floats(network.forward(x.clone(), t(time), Some(context.clone())))
+    };
+    let base = run(&x, 500.0, &context);
+    assert_eq!(base, run(&x, 500.0, &context));
+    assert_ne!(base, run(&(x.clone() * 2.0), 500.0, &context));
+    assert_ne!(base, run(&x, 501.0, &context));
+    assert_ne!(base, run(&x, 500.0, &(context * 2.0)));
+}
+
+#[test]
+fn every_parameter_has_a_gradient() {
+    struct Without(Vec<String>, burn::tensor::Gradients, Vec<String>);
+    impl burn::module::ModuleVisitor for Without {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.2.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.2.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.val().grad(&self.1).is_none() {
+                self.0.push(self.2.join("."));
+            }
+        }
+    }
+    let device = Device::flex().autodiff();
+    let config = UNetConfig {
+        context_dim: Some(6),
+        ..tiny()
+    };
+    let network = config.init(&device, 2).unwrap();
+    let x = Tensor::<4>::from_data(random([1, 4, 4, 4]).into_data(), &device);
+    let context = Tensor::<3>::from_data(random([1, 5, 6]).into_data(), &device);
+    let t = Tensor::from_data([3.0], &device);
+    let loss = network.forward(x, t, Some(context)).square().mean();
+    let mut without = Without(vec![], loss.backward(), vec![]);
+    network.visit(&mut without);
+    assert!(without.0.is_empty(), "{:?}", without.0);
+}
+
+#[test]
+fn a_wrong_number_is_refused_by_its_field() {
+    let cases = [
+        (
+            UNetConfig {
+                model_channels: 6,
+                ..tiny()
+            },
+            "model_channels is 6, wanted a multiple of groups, 4",
+        ),
+        (
+            UNetConfig {
+                heads: Heads::Count(3),
+                ..tiny()
+            },
+            "heads is Count(3), which does not divide a level of 16 channels; \
+             use a divisor of it",
+        ),
+        (
+            UNetConfig {
+                heads: Heads::Width(0),
+                ..tiny()
+            },
+            "heads is Width(0), which does not divide a level of 16 channels; \
+             use a divisor of it",
+        ),
+        (
+            UNetConfig {
+                channel_mult: vec![],
+                ..tiny()
+            },
+            "channel_mult's length is 0, wanted 1 to 16",
+        ),
+        (
+            UNetConfig {
+                transformer_depth: vec![1, 1, 1],
+                ..tiny()
+            },
+            "transformer_depth has 3 numbers, wanted 1 or one for each of the 2 levels of \
+             channel_mult",
+        ),
+        (
+            UNetConfig {
+                context_dim: Some(0),
+                ..tiny()
+            },
+            "context_dim is 0, wanted 1 to 1048576",
+        ),
+    ];
+    for (config, wanted) in cases {
+        let said = config.init(&Device::flex(), 0).unwrap_err().to_string();
+        assert_eq!(said, format!("U-Net: {wanted}"));
+    }
+}

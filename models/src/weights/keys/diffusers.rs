@@ -1,0 +1,164 @@
+//! The names of Hugging Face diffusers: `AutoencoderKL`, `UNet2DConditionModel` and
+//! `UNet2DModel`, and the `LDMBertModel` of its latent diffusion pipeline.
+
+use super::{Names, transformer};
+use crate::autoencoder::KlAutoencoderConfig;
+use crate::text::TextTransformerConfig;
+use crate::unet::UNetConfig;
+
+const RES: &[(&str, &str)] = &[
+    ("norm1", "norm1"),
+    ("conv1", "conv1"),
+    ("time", "time_emb_proj"),
+    ("norm2", "norm2"),
+    ("conv2", "conv2"),
+    ("skip", "conv_shortcut"),
+];
+
+const ATTENTION: &[(&str, &str)] = &[
+    ("norm", "group_norm"),
+    ("q", "to_q"),
+    ("k", "to_k"),
+    ("v", "to_v"),
+    ("out", "to_out.0"),
+];
+
+/// Levels are numbered as they run, in the encoder and in the decoder.
+pub(super) fn autoencoder(config: &KlAutoencoderConfig) -> Names {
+    let mut names = Names::default();
+    names.layers(&[("quant", "quant_conv"), ("post_quant", "post_quant_conv")]);
+    let sides = [
+        ("encoder", "down", config.num_res_blocks),
+        ("decoder", "up", config.num_res_blocks + 1),
+    ];
+    for (side, way, blocks) in sides {
+        let ends = [
+            ("conv_in", "conv_in"),
+            ("norm_out", "conv_norm_out"),
+            ("conv_out", "conv_out"),
+        ];
+        names.at(side, side).layers(&ends);
+        let (ours, theirs) = (format!("{side}.mid"), format!("{side}.mid_block"));
+        names
+            .at(format!("{ours}.block1"), format!("{theirs}.resnets.0"))
+            .layers(RES);
+        names
+            .at(format!("{ours}.block2"), format!("{theirs}.resnets.1"))
+            .layers(RES);
+        names
+            .at(
+                format!("{ours}.attention"),
+                format!("{theirs}.attentions.0"),
+            )
+            .layers(ATTENTION);
+        for level in 0..config.ch_mult.len() {
+            let ours = format!("{side}.levels.{level}");
+            let theirs = format!("{side}.{way}_blocks.{level}");
+            for i in 0..blocks {
+                let res = format!("{theirs}.resnets.{i}");
+                names.at(format!("{ours}.blocks.{i}"), res).layers(RES);
+                let attention = format!("{theirs}.attentions.{i}");
+                names
+                    .at(format!("{ours}.attention.{i}"), attention)
+                    .layers(ATTENTION);
+            }
+            let resample = format!("{way}samplers.0.conv");
+            names.at(ours, theirs).layers(&[("resample", &resample)]);
+        }
+    }
+    names
+}
+
+/// Levels are numbered as they run, on the way down and on the way up.
+pub(super) fn unet(config: &UNetConfig) -> Names {
+    let mut names = Names::default();
+    names.layers(&[
+        ("time.linear1", "time_embedding.linear_1"),
+        ("time.linear2", "time_embedding.linear_2"),
+        ("conv_in", "conv_in"),
+        ("norm_out", "conv_norm_out"),
+        ("conv_out", "conv_out"),
+    ]);
+    let last = config.channel_mult.len() - 1;
+    names.at("middle.block1", "mid_block.resnets.0").layers(RES);
+    unet_attention(
+        &mut names,
+        config,
+        last,
+        "middle.attention",
+        "mid_block.attentions.0",
+    );
+    names.at("middle.block2", "mid_block.resnets.1").layers(RES);
+    for level in 0..=last {
+        unet_level(
+            &mut names,
+            config,
+            level,
+            ("down", level),
+            config.num_res_blocks,
+        );
+        unet_level(
+            &mut names,
+            config,
+            level,
+            ("up", last - level),
+            config.num_res_blocks + 1,
+        );
+    }
+    names
+}
+
+fn unet_level(
+    names: &mut Names,
+    config: &UNetConfig,
+    level: usize,
+    (way, step): (&str, usize),
+    blocks: usize,
+) {
+    let (ours, theirs) = (format!("{way}.{step}"), format!("{way}_blocks.{step}"));
+    for i in 0..blocks {
+        let block = format!("{ours}.blocks.{i}");
+        names
+            .at(format!("{block}.res"), format!("{theirs}.resnets.{i}"))
+            .layers(RES);
+        let (ours, theirs) = (
+            format!("{block}.attention"),
+            format!("{theirs}.attentions.{i}"),
+        );
+        unet_attention(names, config, level, &ours, &theirs);
+    }
+    let resample = format!("{way}samplers.0.conv");
+    names.at(ours, theirs).layers(&[("resample", &resample)]);
+}
+
+fn unet_attention(names: &mut Names, config: &UNetConfig, level: usize, ours: &str, theirs: &str) {
+    match config.context_dim {
+        Some(_) => transformer(names, ours, theirs, config.depth(level)),
+        None => names.at(ours, theirs).layers(ATTENTION),
+    }
+}
+
+/// `LDMBertModel`, whose inner model is called `model`.
+pub(super) fn text(config: &TextTransformerConfig) -> Names {
+    let mut names = Names::default();
+    names.layers(&[
+        ("tokens", "model.embed_tokens"),
+        ("positions", "model.embed_positions"),
+        ("norm_out", "model.layer_norm"),
+    ]);
+    for layer in 0..config.layers {
+        names
+            .at(format!("layers.{layer}"), format!("model.layers.{layer}"))
+            .layers(&[
+                ("norm1", "self_attn_layer_norm"),
+                ("attention.q", "self_attn.q_proj"),
+                ("attention.k", "self_attn.k_proj"),
+                ("attention.v", "self_attn.v_proj"),
+                ("attention.out", "self_attn.out_proj"),
+                ("norm2", "final_layer_norm"),
+                ("up", "fc1"),
+                ("down", "fc2"),
+            ]);
+    }
+    names
+}
