@@ -17,13 +17,15 @@
 mod file;
 pub mod keys;
 mod load;
-
+pub mod manifest;
 mod save;
+#[cfg(test)]
+mod tests;
 
 pub use file::{TensorFile, content_hash};
 pub use keys::{Family, KeyTable};
 pub use load::{faults, load};
-
+pub use manifest::{LatentSpec, Manifest};
 pub use save::{SaveAs, TensorWriter, save, write_atomically};
 
 /// Follows the names of a module's parts: `down.0.blocks.1.res.conv1.weight`.
