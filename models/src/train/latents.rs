@@ -121,5 +121,5 @@ impl Latents {
 
 fn floats(tensor: Tensor<4>) -> Result<Vec<f32>> {
     let data = tensor.try_into_data().map_err(|e| TrainError::Device(e.to_string()))?;
-    Ok(data.into_vec::<f32>().expect("training runs in f32"))
+    Ok(data.try_into_vec::<f32>().expect("training runs in f32"))
 }
