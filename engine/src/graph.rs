@@ -63,6 +63,9 @@ pub struct NodeDecl {
     pub fields: Vec<(Spanned<String>, Spanned<Lit>)>,
 }
 
+/// Reads one entry of a map: its name and its value.
+type ReadEntry<T> = fn(&Graph, Spanned<String>, Spanned<Lit>) -> Result<T, Diagnostic>;
+
 impl Graph {
     /// Reads a graph file.
     ///
@@ -70,7 +73,7 @@ impl Graph {
     /// When the file cannot be read, is too large or no UTF-8, and all that `parse` reports.
     pub fn read(path: &Path) -> Result<Self, Diagnostics> {
         let name = path.display().to_string();
-        let bytes = read_limited(path).map_err(|message| Diagnostic::error(message))?;
+        let bytes = read_limited(path).map_err(Diagnostic::error)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             let good = String::from_utf8_lossy(&error.as_bytes()[..at]).into_owned();
@@ -200,7 +203,7 @@ impl Graph {
         value: Spanned<Lit>,
         field: &str,
         errors: &mut Vec<Diagnostic>,
-        read: fn(&Self, Spanned<String>, Spanned<Lit>) -> Result<T, Diagnostic>,
+        read: ReadEntry<T>,
     ) -> Vec<T> {
         let Lit::Map(entries) = value.value else {
             let found = value.value.describe();

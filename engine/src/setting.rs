@@ -203,10 +203,12 @@ impl Mismatch {
 
     /// `wants <shape>, found <literal>`
     pub fn found(shape: &Shape, lit: &Spanned<Lit>) -> Vec<Self> {
-        vec![Self::new(
-            lit.span,
-            format!("wants {shape}, found {}", lit.value.describe()),
-        )]
+        let message = format!("wants {shape}, found {}", lit.value.describe());
+        let mut fault = Self::new(lit.span, message);
+        if lit.value.is_call("Input") || lit.value.is_call("Link") {
+            fault.hint = Some("`Input` and `Link` stand only as a field's whole value".to_owned());
+        }
+        vec![fault]
     }
 }
 

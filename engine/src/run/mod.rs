@@ -18,6 +18,7 @@
 
 mod lanes;
 mod schedule;
+mod slot;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

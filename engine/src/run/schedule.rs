@@ -13,60 +13,16 @@ use crate::key::KeyParts;
 use crate::kind::{Lane, Nature};
 use crate::literal::Lit;
 use crate::paths::{Writer, Written};
-use crate::plan::{Bound, Plan, Wire, bind};
+use crate::plan::{Wire, bind};
 use crate::value::{Identity, Storage, Value};
 
 use super::lanes::{Answer, Job, Outcome, Queue, RunJob, Shared, work};
+use super::slot::{Phase, Slot, distinct_parents, slots};
 use super::{Report, Run};
-
-/// How far a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Unneeded,
-    /// Identities that come in are not all known, or a linked setting's value is not.
-    Waiting,
-    /// Its files are being hashed.
-    Hashing,
-    /// Its result is known.
-    Kept,
-    /// It must run and waits for values.
-    Wanted,
-    /// It runs.
-    Running,
-    Ran,
-    Failed,
-    Blocked,
-    Cancelled,
-}
-
-/// What the scheduler knows of a node.
-struct Slot {
-    phase: Phase,
-    /// Parents whose identities are not known yet.
-    unknown: usize,
-    /// Parents whose values it waits for.
-    lacking: usize,
-    /// Nodes that wait for this one's values.
-    waiters: Vec<usize>,
-    /// Nodes that it feeds.
-    children: Vec<usize>,
-    /// Children that may still ask for its values.
-    users: usize,
-    is_root: bool,
-    bound: Option<Arc<Bound>>,
-    parts: Option<KeyParts>,
-    files: Vec<Identity>,
-    /// Identity and storage of each output, once known.
-    outputs: Option<Vec<Option<(Identity, Storage)>>>,
-    held: Vec<Option<Value>>,
-    /// It runs only to open handles again: it counts as kept.
-    quiet: bool,
-    wrote: Vec<String>,
-}
 
 enum Task {
     Settle(usize),
-    Want(usize),
+    MakeAgain(usize),
 }
 
 struct Scheduler<'a, 'b> {
@@ -150,7 +106,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
             while let Some(task) = self.tasks.pop_front() {
                 match task {
                     Task::Settle(node) => self.settle(node),
-                    Task::Want(node) => self.want(node),
+                    Task::MakeAgain(node) => self.make_again(node),
                 }
             }
             if self.at_work == 0 {
@@ -267,7 +223,6 @@ impl<'a, 'b> Scheduler<'a, 'b> {
             Nature::Effect => self.run.cache.find(&key).filter(|(r, _)| self.stands(r)),
         };
         let Some((record, from)) = found else {
-            self.slots[node].phase = Phase::Wanted;
             return self.want(node);
         };
         self.remember(node);
@@ -300,7 +255,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         };
         for output in outputs {
             if exists(&self.slots[node], output) && !self.at_hand(node, output) {
-                self.tasks.push_back(Task::Want(node));
+                self.tasks.push_back(Task::MakeAgain(node));
             }
         }
     }
@@ -314,21 +269,26 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         })
     }
 
-    /// The node has to run: fetch what comes in, start when all is at hand.
-    fn want(&mut self, node: usize) {
-        match self.slots[node].phase {
-            Phase::Wanted => {}
+    /// A value of a node that is through was let go or evicted, and is wanted after all: the node
+    /// runs again, once for all who ask.
+    fn make_again(&mut self, node: usize) {
+        let slot = &mut self.slots[node];
+        match slot.phase {
             Phase::Kept => {
-                let slot = &mut self.slots[node];
-                let handles = slot.outputs.iter().flatten().flatten();
-                slot.quiet = handles.clone().count() > 0
-                    && handles
-                        .clone()
-                        .all(|(_, storage)| *storage == Storage::Handle);
-                slot.phase = Phase::Wanted;
+                let mut outputs = slot.outputs.iter().flatten().flatten().peekable();
+                slot.quiet = outputs.peek().is_some()
+                    && outputs.all(|(_, storage)| *storage == Storage::Handle);
             }
+            Phase::Ran => {}
             _ => return,
         }
+        self.use_parents(node);
+        self.want(node);
+    }
+
+    /// The node has to run: fetch what comes in, start when all is at hand.
+    fn want(&mut self, node: usize) {
+        self.slots[node].phase = Phase::Wanted;
         if self.run.stop.is_stopped() {
             return self.cancel(node);
         }
@@ -370,7 +330,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         self.slots[node].lacking = lacking.len();
         for parent in &lacking {
             self.slots[*parent].waiters.push(node);
-            self.tasks.push_back(Task::Want(*parent));
+            self.tasks.push_back(Task::MakeAgain(*parent));
         }
         lacking.is_empty()
     }
@@ -490,8 +450,8 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         }
         if first {
             self.tell_children(node);
-            self.release_parents(node);
         }
+        self.release_parents(node);
         for waiter in std::mem::take(&mut self.slots[node].waiters) {
             self.slots[waiter].lacking -= 1;
             if self.slots[waiter].lacking == 0 {
@@ -518,9 +478,22 @@ impl<'a, 'b> Scheduler<'a, 'b> {
 
     /// A node will not ask for its parents' values any more.
     fn release_parents(&mut self, node: usize) {
+        if !std::mem::replace(&mut self.slots[node].uses_parents, false) {
+            return;
+        }
         for parent in distinct_parents(self.run.plan, node) {
             self.slots[parent].users -= 1;
             self.let_go(parent);
+        }
+    }
+
+    /// A node that had let its parents go will ask for their values after all.
+    fn use_parents(&mut self, node: usize) {
+        if std::mem::replace(&mut self.slots[node].uses_parents, true) {
+            return;
+        }
+        for parent in distinct_parents(self.run.plan, node) {
+            self.slots[parent].users += 1;
         }
     }
 
@@ -629,7 +602,24 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         }
     }
 
+    /// Unless the run was stopped, every node must have come to an end by now.
+    fn name_the_forgotten(&mut self) {
+        for node in 0..self.slots.len() {
+            let phase = self.slots[node].phase;
+            let open = matches!(
+                phase,
+                Phase::Waiting | Phase::Hashing | Phase::Wanted | Phase::Running
+            );
+            if open && !self.run.stop.is_stopped() {
+                let message = format!("it was left in phase {phase:?}");
+                let error = Error::new(message).hint("this is a bug in ldm-graph");
+                self.fail(node, &error, None);
+            }
+        }
+    }
+
     fn report(mut self, start: Instant) -> Report {
+        self.name_the_forgotten();
         let mut done = Done {
             seconds: start.elapsed().as_secs_f64(),
             ..Done::default()
@@ -663,46 +653,4 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         }
         report
     }
-}
-
-fn distinct_parents(plan: &Plan, node: usize) -> Vec<usize> {
-    let mut parents: Vec<usize> = plan.nodes[node].parents().collect();
-    parents.sort_unstable();
-    parents.dedup();
-    parents
-}
-
-fn slots(plan: &Plan) -> Vec<Slot> {
-    let slot = |node: &crate::plan::Planned| Slot {
-        phase: if node.needed {
-            Phase::Waiting
-        } else {
-            Phase::Unneeded
-        },
-        unknown: 0,
-        lacking: 0,
-        waiters: Vec::new(),
-        children: Vec::new(),
-        users: 0,
-        is_root: false,
-        bound: None,
-        parts: None,
-        files: Vec::new(),
-        outputs: None,
-        held: vec![None; node.kind.outputs.len()],
-        quiet: false,
-        wrote: Vec::new(),
-    };
-    let mut slots: Vec<Slot> = plan.nodes.iter().map(slot).collect();
-    for node in (0..slots.len()).filter(|node| plan.nodes[*node].needed) {
-        for parent in distinct_parents(plan, node) {
-            slots[parent].children.push(node);
-            slots[parent].users += 1;
-            slots[node].unknown += 1;
-        }
-    }
-    for root in &plan.roots {
-        slots[root.node].is_root = !root.wanted.is_empty();
-    }
-    slots
 }

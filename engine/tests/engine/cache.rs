@@ -1,5 +1,7 @@
 //! The promises of the cache that a memory tier can keep.
 
+use ldm_engine::{Event, State};
+
 use crate::lab::{Lab, Ran};
 
 const MIX: &str = r#"Graph(nodes: {
@@ -206,4 +208,44 @@ fn a_run_says_why() {
         ran.because("noise").as_deref(),
         Some("`shape` was Round, now Square")
     );
+}
+
+#[test]
+fn an_evicted_value_is_made_again_once_for_all_who_ask() {
+    let mut lab = Lab::new(
+        r#"Graph(nodes: {
+            "text": Say(text: "a"), "loud": Shout(words: "text"),
+            "x": Join(a: "loud", b: "text"), "y": Join(a: "text", b: "loud", between: "-"),
+            "row": Row(words: ["x", "y"], last: "loud"), "end": Join(a: "row", b: "row"),
+        })"#,
+    );
+    lab.cache = ldm_engine::Cache::new(0);
+    lab.run("row").ran(["text", "loud", "x", "y", "row"]);
+    let ran = lab.set("end.between", "+").run("end");
+    ran.ran(["text", "loud", "x", "y", "row", "end"]);
+    ran.gave("end.words", "A a,a-A,A+A a,a-A,A");
+    let starts = ran
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::Node(node) if node.state == State::Running));
+    assert_eq!(starts.count(), 6);
+}
+
+#[test]
+fn a_value_that_was_let_go_is_made_again_when_it_is_wanted_after_all() {
+    let mut lab = Lab::new(
+        r#"Graph(nodes: {
+            "text": Say(text: "quiet"), "loud": Shout(words: "text"),
+            "twice": Join(a: "loud", b: "loud"), "end": Join(a: "twice", b: "twice"),
+        })"#,
+    );
+    lab.cache = ldm_engine::Cache::new(0);
+    lab.run("end").ran(["text", "loud", "twice", "end"]);
+    // `twice` is kept by early cut-off, so `loud` is let go; then `end` wants `twice` made again.
+    let ran = lab
+        .set("text.text", "QUIET")
+        .set("end.between", "+")
+        .run("end");
+    ran.ran(["text", "loud", "twice", "end"])
+        .gave("end.words", "QUIET QUIET+QUIET QUIET");
 }

@@ -170,6 +170,10 @@ fn settings_must_be_of_their_type_and_in_range() {
             r#""s": Noise(shape: "Round")"#,
             "a choice is written without quotes: `Round`",
         ),
+        (
+            r#""s": Noise(shape: Round(size: Input("x")))"#,
+            "`Input` and `Link` stand only as a field's whole value",
+        ),
         (r#""s": Say(text: true)"#, "`s.text` wants Text, found Bool"),
         (r#""s": Say(text: Link(5))"#, "holds one name in quotes"),
         (
