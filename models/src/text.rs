@@ -160,7 +160,7 @@ mod tests {
         let ids = Tensor::<2, Int>::from_data(*ids, &Device::flex());
         let out = network.forward(ids);
         assert_eq!(out.dims(), [2, 4, 12]);
-        out.into_data().to_vec().unwrap()
+        out.into_data().try_to_vec().unwrap()
     }
 
     #[test]

@@ -93,14 +93,14 @@ fn the_posterior_is_clamped_sampled_and_measured() {
     // mean 1, 2; logvar 100 (clamped to 20), -100 (clamped to -30)
     let moments = Tensor::from_data([[[[1.0]], [[2.0]], [[100.0]], [[-100.0]]]], &device);
     let posterior = Posterior::from_moments(moments);
-    let floats = |x: Tensor<4>| x.into_data().to_vec::<f32>().unwrap();
+    let floats = |x: Tensor<4>| x.into_data().try_to_vec::<f32>().unwrap();
     assert_eq!(floats(posterior.logvar.clone()), [20.0, -30.0]);
     assert_eq!(floats(posterior.mode()), [1.0, 2.0]);
     let noise = Tensor::from_data([[[[1.0]], [[-1.0]]]], &device);
     let sample = floats(posterior.sample(noise));
     let wanted = [1.0 + 10f32.exp(), 2.0 - (-15f32).exp()];
     assert!((sample[0] - wanted[0]).abs() < 0.02 && (sample[1] - wanted[1]).abs() < 1e-6);
-    let kl = posterior.kl().into_data().to_vec::<f32>().unwrap();
+    let kl = posterior.kl().into_data().try_to_vec::<f32>().unwrap();
     let wanted = 0.5 * ((1.0 + 20f64.exp() - 20.0 - 1.0) + (4.0 + (-30f64).exp() + 30.0 - 1.0));
     assert!(
         (f64::from(kl[0]) / wanted - 1.0).abs() < 1e-6,
@@ -114,7 +114,7 @@ fn the_same_seed_makes_the_same_autoencoder() {
     let run = |seed| {
         let network = tiny(&[1, 2], &[]).init(&Device::flex(), seed).unwrap();
         let out = network.decode(network.encode(x.clone()).mode());
-        out.into_data().to_vec::<f32>().unwrap()
+        out.into_data().try_to_vec::<f32>().unwrap()
     };
     assert_eq!(run(3), run(3));
     assert_ne!(run(3), run(4));

@@ -21,7 +21,7 @@ mod tests {
         let wanted = [
             1., 1., 2., 2., 1., 1., 2., 2., 3., 3., 4., 4., 3., 3., 4., 4.,
         ];
-        let got: Vec<f32> = upsample(x).into_data().to_vec().unwrap();
+        let got: Vec<f32> = upsample(x).into_data().try_to_vec().unwrap();
         assert_eq!(got, wanted);
     }
 }

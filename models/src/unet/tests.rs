@@ -35,7 +35,7 @@ impl ModuleMapper for Stir {
 }
 
 fn floats(x: Tensor<4>) -> Vec<f32> {
-    x.into_data().to_vec().unwrap()
+    x.into_data().try_to_vec().unwrap()
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn numbers<M: Module>(network: &M) -> Vec<Vec<f32>> {
     impl ModuleVisitor for Read {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let data = param.val().into_data().convert::<f32>();
-            self.0.push(data.to_vec().unwrap());
+            self.0.push(data.try_to_vec().unwrap());
         }
     }
     let mut read = Read(vec![]);
