@@ -162,9 +162,10 @@ impl Tokenizer {
         self.length
     }
 
-    /// How many ids there are: the rows of the embedding.
+    /// How many rows the embedding must have: one more than the largest id.
     pub fn vocabulary(&self) -> usize {
-        self.rules.get_vocab_size(true)
+        let largest = self.rules.get_vocab(true).into_values().max();
+        largest.map_or(0, |id| id as usize + 1)
     }
 
     /// The ids of `text`, with what they leave out.

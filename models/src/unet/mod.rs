@@ -78,6 +78,8 @@ impl UNet {
     /// `x [b, c_in, h, w]`, `t [b]` in 0..1000, `context [b, n, context_dim]`
     /// → `[b, c_out, h, w]`
     ///
+    /// `x` and `context` are of the weights' type, `t` is f32 always.
+    ///
     /// # Panics
     /// When height or width is not a multiple of `UNetConfig::size_multiple`, or when the
     /// configuration has a `context_dim` and `context` is none. Callers know both from

@@ -30,9 +30,10 @@ impl TimeEmbedding {
         }
     }
 
-    /// `t [b]` → `[b, 4·width]`
+    /// `t [b]` in f32 → `[b, 4·width]` in the type of the weights
     pub(super) fn forward(&self, t: Tensor<1>) -> Tensor<2> {
-        let t = self.linear1.forward(waves(t, self.waves));
+        let told = waves(t, self.waves).cast(self.linear1.weight.val().dtype());
+        let t = self.linear1.forward(told);
         self.linear2.forward(kernels::silu(t))
     }
 }

@@ -31,12 +31,13 @@ use burn::tensor::{DType, Device};
 use ron::extensions::Extensions;
 use serde::{Deserialize, Serialize};
 
-use super::{KeyTable, TensorFile, content_hash, faults, load, write_atomically};
+use super::{KeyTable, TensorFile, faults, load, write_atomically};
 use crate::autoencoder::{KlAutoencoder, KlAutoencoderConfig};
 use crate::error::{Error, Result};
 use crate::prediction::Prediction;
 use crate::schedule::ScheduleConfig;
 use crate::text::{TextTransformer, TextTransformerConfig};
+use crate::tokenizer::Tokenizer;
 use crate::unet::{UNet, UNetConfig};
 
 /// What the manifest of a folder is called.
@@ -139,28 +140,6 @@ pub enum TextConfig {
     Bert(TextTransformerConfig),
 }
 
-/// Which of a model's networks is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Part {
-    /// `vae`
-    Vae,
-    /// `unet`
-    Unet,
-    /// `text_encoder`
-    TextEncoder,
-}
-
-impl Part {
-    /// As the manifest writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Vae => "vae",
-            Self::Unet => "unet",
-            Self::TextEncoder => "text_encoder",
-        }
-    }
-}
-
 impl Manifest {
     /// A model without networks yet, to be filled in and written.
     pub fn new(name: &str, latent: LatentSpec) -> Self {
@@ -236,7 +215,7 @@ impl Manifest {
         if let Some(part) = &self.text_encoder {
             let TextConfig::Bert(config) = &part.config;
             wrong.extend(self.misfit(&part.file, config.init(&device, 0)).err());
-            wrong.extend(self.present(&part.tokenizer).err());
+            wrong.extend(self.load_tokenizer().err());
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
@@ -246,7 +225,7 @@ impl Manifest {
     /// # Errors
     /// The model has none, or its file does not fit.
     pub fn load_vae(&self, device: &Device, dtype: DType) -> Result<KlAutoencoder> {
-        let part = self.vae.as_ref().ok_or_else(|| self.lacks(Part::Vae))?;
+        let part = self.vae.as_ref().ok_or_else(|| self.lacks("vae"))?;
         let VaeConfig::Kl(config) = &part.config;
         self.filled(&part.file, config.init(device, 0)?, dtype)
     }
@@ -256,7 +235,7 @@ impl Manifest {
     /// # Errors
     /// The model has none, or its file does not fit.
     pub fn load_unet(&self, device: &Device, dtype: DType) -> Result<UNet> {
-        let part = self.unet.as_ref().ok_or_else(|| self.lacks(Part::Unet))?;
+        let part = self.unet.as_ref().ok_or_else(|| self.lacks("unet"))?;
         self.filled(&part.file, part.config.init(device, 0)?, dtype)
     }
 
@@ -268,58 +247,45 @@ impl Manifest {
         let part = self
             .text_encoder
             .as_ref()
-            .ok_or_else(|| self.lacks(Part::TextEncoder))?;
+            .ok_or_else(|| self.lacks("text_encoder"))?;
         let TextConfig::Bert(config) = &part.config;
         self.filled(&part.file, config.init(device, 0)?, dtype)
     }
 
-    /// The files that `part` is read from, its weights first.
+    /// The tokenizer of the text encoder, giving as many ids as that reads.
     ///
     /// # Errors
-    /// The model has no such part, or it names a file outside its folder.
-    pub fn files(&self, part: Part) -> Result<Vec<PathBuf>> {
-        let names = match part {
-            Part::Vae => self.vae.as_ref().map(|p| vec![&p.file]),
-            Part::Unet => self.unet.as_ref().map(|p| vec![&p.file]),
-            Part::TextEncoder => self
-                .text_encoder
-                .as_ref()
-                .map(|p| vec![&p.file, &p.tokenizer]),
-        };
-        let names = names.ok_or_else(|| self.lacks(part))?;
-        names.into_iter().map(|name| self.inside(name)).collect()
-    }
-
-    /// What `part` is, whatever its folder and files are called: the hash of its shape,
-    /// of its files' bytes, and of what of the manifest changes its results.
-    ///
-    /// # Errors
-    /// As [`Manifest::files`]; a file cannot be read.
-    pub fn identity(&self, part: Part) -> Result<blake3::Hash> {
-        let said = match part {
-            Part::Vae => canonical(&(self.vae.as_ref().map(|p| &p.config), self.latent)),
-            Part::Unet => {
-                let config = self.unet.as_ref().map(|p| &p.config);
-                canonical(&(config, self.latent, self.schedule, self.prediction))
-            }
-            Part::TextEncoder => canonical(&self.text_encoder.as_ref().map(|p| &p.config)),
-        };
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(part.name().as_bytes());
-        hasher.update(blake3::hash(said?.as_bytes()).as_bytes());
-        for file in self.files(part)? {
-            hasher.update(content_hash(&file)?.as_bytes());
+    /// The model has no text encoder, the file is no tokenizer, or it has more words
+    /// than the text encoder.
+    pub fn load_tokenizer(&self) -> Result<Tokenizer> {
+        let part = self
+            .text_encoder
+            .as_ref()
+            .ok_or_else(|| self.lacks("text_encoder"))?;
+        let TextConfig::Bert(config) = &part.config;
+        let path = self.inside(&part.tokenizer)?;
+        let tokenizer = Tokenizer::open(&path, Some(config.max_length))
+            .map_err(|e| Error::file(&path, "is not the tokenizer of this model", e))?;
+        let (ids, rows) = (tokenizer.vocabulary(), config.vocab_size);
+        if ids > rows {
+            let what = format!(
+                "has ids up to {}, wanted less than vocab_size, {rows}",
+                ids - 1
+            );
+            return Err(Error::wrong_file(
+                &path,
+                what + "; use the one it was trained with",
+            ));
         }
-        Ok(hasher.finalize())
+        Ok(tokenizer)
     }
 
     fn path(&self) -> PathBuf {
         self.folder.join(FILE)
     }
 
-    fn lacks(&self, part: Part) -> Error {
-        let name = part.name();
-        let what = format!("has no `{name}`; use a model that has one, or add it");
+    fn lacks(&self, part: &str) -> Error {
+        let what = format!("has no `{part}`; use a model that has one, or add it");
         Error::wrong_file(&self.path(), what)
     }
 
@@ -331,12 +297,6 @@ impl Manifest {
             return Err(Error::wrong_file(&self.path(), what));
         }
         Ok(self.folder.join(name))
-    }
-
-    fn present(&self, name: &str) -> Result<()> {
-        let path = self.inside(name)?;
-        fs::File::open(&path).map_err(|e| Error::file(&path, "cannot be read", e))?;
-        Ok(())
     }
 
     fn misfit<M: Module>(&self, file: &str, network: Result<M>) -> Result<()> {
@@ -421,12 +381,6 @@ struct Head {
 fn options() -> ron::Options {
     ron::Options::default()
         .with_default_extension(Extensions::IMPLICIT_SOME | Extensions::UNWRAP_VARIANT_NEWTYPES)
-}
-
-fn canonical(value: &impl Serialize) -> Result<String> {
-    options()
-        .to_string(value)
-        .map_err(|_| Error::bug("a configuration that RON cannot write"))
 }
 
 fn read_text(path: &Path) -> Result<String> {

@@ -6,11 +6,12 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor};
 
 use super::load::sources;
-use super::manifest::{Part, TextConfig, TextPart, UNetPart, VaeConfig, VaePart};
+use super::manifest::{TextConfig, TextPart, UNetPart, VaeConfig, VaePart};
 use super::*;
 use crate::autoencoder::KlAutoencoderConfig;
 use crate::schedule::ScheduleConfig;
 use crate::text::TextTransformerConfig;
+use crate::tokenizer::Tokenizer;
 use crate::unet::{Heads, UNetConfig};
 
 fn vae() -> KlAutoencoderConfig {
@@ -451,7 +452,8 @@ fn model(folder: &Path) -> Manifest {
     save(&vae().init(&device, 1).unwrap(), &at("vae"), SaveAs::F16).unwrap();
     save(&unet().init(&device, 1).unwrap(), &at("unet"), SaveAs::F16).unwrap();
     save(&text().init(&device, 1).unwrap(), &at("text"), SaveAs::F16).unwrap();
-    std::fs::write(folder.join("tokenizer.json"), "{}").unwrap();
+    let tokenizer = Tokenizer::from_words(["red", "house"], 6).unwrap();
+    tokenizer.save(&folder.join("tokenizer.json")).unwrap();
     manifest.write(folder).unwrap();
     Manifest::read(folder).unwrap()
 }
@@ -475,27 +477,32 @@ fn a_model_is_written_read_checked_and_loaded() {
     );
     manifest.load_unet(&device, DType::F32).unwrap();
     manifest.load_text_encoder(&device, DType::F32).unwrap();
+    assert_eq!(
+        manifest
+            .load_tokenizer()
+            .unwrap()
+            .ids("a red house")
+            .unwrap()
+            .len(),
+        6
+    );
 }
 
 #[test]
-fn a_part_is_what_its_files_and_numbers_are_and_not_where_it_stands() {
-    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (a, mut b) = (model(one.path()), model(two.path()));
-    let all = [Part::Vae, Part::Unet, Part::TextEncoder];
-    let identities = |m: &Manifest| all.map(|part| m.identity(part).unwrap());
-    assert_eq!(identities(&a), identities(&b));
-    let before = identities(&b);
-    b.latent.scale = 0.25;
-    assert_ne!(identities(&b)[0], before[0]);
-    assert_eq!(identities(&b)[2], before[2]);
-    let text = two.path().join("text.safetensors");
-    save(
-        &super::tests::text().init(&Device::flex(), 7).unwrap(),
-        &text,
-        SaveAs::F16,
-    )
-    .unwrap();
-    assert_ne!(identities(&b)[2], before[2]);
+fn a_tokenizer_with_more_ids_than_the_encoder_has_rows_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = model(folder.path());
+    let words = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let path = folder.path().join("tokenizer.json");
+    Tokenizer::from_words(words, 6)
+        .unwrap()
+        .save(&path)
+        .unwrap();
+    let said = manifest.check().unwrap_err()[0].to_string();
+    assert!(
+        said.contains("has ids up to 11, wanted less than vocab_size, 11"),
+        "{said}"
+    );
 }
 
 #[test]
