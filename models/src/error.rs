@@ -41,7 +41,7 @@ pub enum Error {
         /// The weight file.
         path: PathBuf,
         /// Every tensor at fault.
-        faults: TensorFaults,
+        faults: Box<TensorFaults>,
     },
     /// The device failed: out of memory, a launch, a read.
     #[error("the device failed: {0}")]

@@ -24,7 +24,7 @@ pub fn load<M: Module>(network: M, file: &TensorFile, table: &KeyTable, dtype: D
     if !faults.is_empty() {
         return Err(Error::Tensors {
             path: file.path().to_path_buf(),
-            faults,
+            faults: Box::new(faults),
         });
     }
     let mut fill = Fill {

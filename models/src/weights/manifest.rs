@@ -307,7 +307,7 @@ impl Manifest {
         }
         Err(Error::Tensors {
             path: file.path().to_path_buf(),
-            faults,
+            faults: Box::new(faults),
         })
     }
 
