@@ -205,6 +205,31 @@ impl Ctx<'_> {
             let message = format!("{taken} holds something else; wrote {}", written.path);
             self.reporter.note(message);
         }
+        self.tell(written);
+        Ok(self.wrote.last().expect("one was just pushed"))
+    }
+
+    /// Writes a whole folder of files under the output folder: `fill` fills an empty one, which
+    /// is then renamed into place, never half-written.
+    ///
+    /// # Errors
+    /// When the path leaves the output folder, `fill` fails, or the file system refuses.
+    pub fn write_folder(
+        &mut self,
+        path: &WritePath,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let name = crate::template::with_index(path.text(), 0);
+        let files = self.writer.write_folder(&name, fill)?;
+        if let Some(taken) = files.first().and_then(|file| file.instead_of.as_ref()) {
+            let message = format!("{taken} holds something else; wrote beside it");
+            self.reporter.note(message);
+        }
+        files.into_iter().for_each(|file| self.tell(file));
+        Ok(())
+    }
+
+    fn tell(&mut self, written: Written) {
         let path = self.writer.out().join(&written.path).display().to_string();
         let node = self.reporter.node.to_string();
         self.reporter.send(Event::Wrote {
@@ -213,7 +238,6 @@ impl Ctx<'_> {
             kept: written.kept,
         });
         self.wrote.push(written);
-        Ok(self.wrote.last().expect("one was just pushed"))
     }
 
     /// `step` of `steps` are done, counted from 1; the answer is whether to go on.

@@ -186,8 +186,72 @@ impl Writer {
         Err(Error::new(format!("no free name beside {path}")).hint("pass `--overwrite`"))
     }
 
-    /// The place of a relative path, its folders made; refused where a link leads out.
+    /// Writes a folder to `path` under the output folder: `fill` fills one beside, which is
+    /// renamed into place, so that it is whole or absent. The same files already there are
+    /// kept; for other content the next free `-2` is taken, or with `overwrite` it is replaced.
+    /// Answers every file of it.
+    ///
+    /// # Errors
+    /// When the path leaves the folder, `fill` fails, or the file system refuses.
+    pub fn write_folder(
+        &self,
+        path: &str,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Vec<Written>> {
+        check_relative(path)?;
+        let first = self.place(path)?;
+        let beside = first.parent().unwrap_or(Path::new("."));
+        let made = new_folder(beside).map_err(|e| self.failed(path, &e))?;
+        fill(made.path())?;
+        let files = contents(made.path())?;
+        let whole: Vec<&[u8]> = files
+            .iter()
+            .flat_map(|(name, hash)| [name.as_bytes(), &hash.0[..]])
+            .collect();
+        let identity = Identity::of(&whole);
+        let mut claimed = self
+            .claimed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        for number in 1..10_000 {
+            let name = numbered(path, number);
+            let target = self.place(&name)?;
+            let claim = claimed.get(&name);
+            let stands = target.symlink_metadata().is_ok();
+            let same = target.is_dir() && contents(&target).is_ok_and(|found| found == files);
+            let free = !stands || same || (self.overwrite && claim.is_none());
+            if !free || claim.is_some_and(|other| *other != identity) {
+                continue;
+            }
+            if !same {
+                replace_folder(&made, &target, beside).map_err(|e| self.failed(&name, &e))?;
+            }
+            claimed.insert(name.clone(), identity);
+            let instead_of = (number > 1).then(|| path.to_owned());
+            let written = |(file, identity): &(String, Identity)| Written {
+                path: format!("{name}/{file}"),
+                identity: *identity,
+                kept: same,
+                instead_of: instead_of.clone(),
+            };
+            return Ok(files.iter().map(written).collect());
+        }
+        Err(Error::new(format!("no free name beside {path}")).hint("pass `--overwrite`"))
+    }
+
+    /// The place of a file to write; see [`Writer::place`].
     fn target(&self, path: &str) -> Result<PathBuf> {
+        let at = self.place(path)?;
+        match at.is_dir() {
+            true => Err(Error::new(format!(
+                "{path} is a folder, a file is to be written"
+            ))),
+            false => Ok(at),
+        }
+    }
+
+    /// The place of a relative path, its folders made; refused where a link leads out.
+    fn place(&self, path: &str) -> Result<PathBuf> {
         std::fs::create_dir_all(&self.out).map_err(|e| self.failed("", &e))?;
         let root = self.out.canonicalize().map_err(|e| self.failed("", &e))?;
         let mut at = root.clone();
@@ -203,11 +267,6 @@ impl Writer {
             if !real.starts_with(&root) || (last && is_link) {
                 let message = format!("{path} is a link out of {}", self.out.display());
                 return Err(Error::new(message).hint("write beside it, or take the link away"));
-            }
-            if last && at.is_dir() {
-                return Err(Error::new(format!(
-                    "{path} is a folder, a file is to be written"
-                )));
             }
         }
         Ok(at)
@@ -249,6 +308,47 @@ fn numbered(path: &str, number: usize) -> String {
     }
 }
 
+/// An empty folder that nobody sees yet, in the folder that it will be renamed in.
+fn new_folder(beside: &Path) -> std::io::Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    #[cfg(unix)]
+    builder.permissions(permissions);
+    builder.prefix(".ldm-").suffix(".tmp").tempdir_in(beside)
+}
+
+/// Names and hashes of the files of a folder, in order; folders inside are refused.
+fn contents(folder: &Path) -> Result<Vec<(String, Identity)>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            return Err(Error::new("a file's name is no text"));
+        };
+        let mut hasher = blake3::Hasher::new();
+        std::io::copy(&mut std::fs::File::open(entry.path())?, &mut hasher)?;
+        files.push((name, Identity(*hasher.finalize().as_bytes())));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Renames `made` to `target`; what stands there is moved aside first and then removed.
+fn replace_folder(made: &tempfile::TempDir, target: &Path, beside: &Path) -> std::io::Result<()> {
+    let aside = new_folder(beside)?;
+    let old = aside.path().join("old");
+    let stood = target.symlink_metadata().is_ok();
+    if stood {
+        std::fs::rename(target, &old)?;
+    }
+    let renamed = std::fs::rename(made.path(), target);
+    if renamed.is_err() && stood {
+        std::fs::rename(&old, target)?;
+    }
+    renamed
+}
+
 fn holds(path: &Path, bytes: &[u8]) -> bool {
     let size = path.metadata().map(|meta| meta.len());
     size.is_ok_and(|size| size == bytes.len() as u64)
@@ -271,5 +371,84 @@ fn persist(target: &Path, bytes: &[u8], replace: bool) -> std::io::Result<()> {
             .persist_noclobber(target)
             .map(drop)
             .map_err(|e| e.error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(files: &'static [(&'static str, &'static str)]) -> impl FnOnce(&Path) -> Result<()> {
+        move |folder| {
+            for (name, text) in files {
+                std::fs::write(folder.join(name), text)?;
+            }
+            Ok(())
+        }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_folder_appears_whole_and_is_kept_when_nothing_differs() {
+        let out = tempfile::tempdir().unwrap();
+        let writer = Writer::new(out.path(), false);
+        let files = writer
+            .write_folder("sub/model", fill(&[("b", "2"), ("a", "1")]))
+            .unwrap();
+        let paths: Vec<&str> = files.iter().map(|file| &file.path[..]).collect();
+        assert_eq!(paths, ["sub/model/a", "sub/model/b"]);
+        let again = Writer::new(out.path(), false);
+        let files = again
+            .write_folder("sub/model", fill(&[("a", "1"), ("b", "2")]))
+            .unwrap();
+        assert!(files.iter().all(|file| file.kept));
+        assert_eq!(
+            names(&out.path().join("sub")),
+            ["model"],
+            "nothing is left beside"
+        );
+    }
+
+    #[test]
+    fn other_content_takes_a_free_name_or_replaces_the_whole_folder() {
+        let out = tempfile::tempdir().unwrap();
+        Writer::new(out.path(), false)
+            .write_folder("model", fill(&[("a", "1"), ("c", "3")]))
+            .unwrap();
+        let beside = Writer::new(out.path(), false)
+            .write_folder("model", fill(&[("a", "2")]))
+            .unwrap();
+        assert_eq!(beside[0].path, "model-2/a");
+        assert_eq!(beside[0].instead_of.as_deref(), Some("model"));
+        Writer::new(out.path(), true)
+            .write_folder("model", fill(&[("a", "2")]))
+            .unwrap();
+        assert_eq!(
+            names(&out.path().join("model")),
+            ["a"],
+            "no file of the old one is left"
+        );
+        assert_eq!(names(out.path()), ["model", "model-2"]);
+    }
+
+    #[test]
+    fn a_folder_that_fails_half_way_leaves_nothing() {
+        let out = tempfile::tempdir().unwrap();
+        let writer = Writer::new(out.path(), false);
+        let failed = writer.write_folder("model", |folder| {
+            std::fs::write(folder.join("a"), "1")?;
+            Err(Error::new("no more"))
+        });
+        assert_eq!(failed.unwrap_err().message(), "no more");
+        assert_eq!(names(out.path()), [""; 0]);
+        assert!(writer.write_folder("../model", |_| Ok(())).is_err());
     }
 }

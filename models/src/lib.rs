@@ -23,3 +23,6 @@ pub mod tokenizer;
 pub mod train;
 pub mod unet;
 pub mod weights;
+
+// Programs open a device through this crate: no room above it knows the kernels.
+pub use ldm_kernels::device;

@@ -1,1 +1,58 @@
 //! The node library: one kind of node, one short file.
+//!
+//! ```text
+//! values       what travels on links, with the facts that planning knows of it
+//! machine      the device that nodes compute on, lent by the program
+//! weights      networks in memory, under a budget
+//! load_model … the nodes, one a file; `list` is their order on the reference page
+//! ```
+//!
+//! Promises
+//! - A node reaches files, progress and the device through its context alone.
+//! - A pairing that cannot work (channels, widths, scales, sizes) is an error while planning,
+//!   at the field it comes from; the same check runs again on the values.
+//! - Every kind's example is run by a test, and a result that moves without its kind's version
+//!   moving fails one.
+//!
+//! A program opens a [`Machine`], lends it to its runs, and passes its
+//! [`numerics`](Machine::numerics) to the engine's `Host`.
+//!
+//! Not here: networks and samplers (`ldm-models`), graphs and caches (`ldm-engine`).
+
+mod array;
+mod choices;
+mod fit;
+mod list;
+mod machine;
+mod model_folder;
+mod picture;
+mod sampling;
+#[cfg(test)]
+mod tests;
+pub mod values;
+mod weights;
+
+mod concat_conditioning;
+mod concat_latent;
+mod dataset_image;
+mod denoise;
+mod empty_latent;
+mod load_image;
+mod load_latent;
+mod load_model;
+mod preview;
+mod save_image;
+mod save_latent;
+mod save_model;
+mod save_report;
+mod text_encode;
+mod vae_decode;
+mod vae_encode;
+mod world_dataset;
+
+pub use array::Array;
+pub use choices::{FinalAlpha, Sampler, SigmaSchedule, Spacing, Variance};
+pub use ldm_models::device::{DeviceChoice, DeviceError};
+pub use list::list;
+pub use machine::{Machine, Precision};
+pub use weights::Weights;

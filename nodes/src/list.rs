@@ -1,0 +1,45 @@
+//! The list of kinds, in the order of the reference page: what a newcomer meets first comes
+//! first. Nothing registers itself; a kind that is not here does not exist.
+
+use ldm_engine::{Kind, kind};
+
+use crate::concat_conditioning::ConcatConditioning;
+use crate::concat_latent::ConcatLatent;
+use crate::dataset_image::DatasetImage;
+use crate::denoise::Denoise;
+use crate::empty_latent::EmptyLatent;
+use crate::load_image::LoadImage;
+use crate::load_latent::LoadLatent;
+use crate::load_model::LoadModel;
+use crate::preview::Preview;
+use crate::save_image::SaveImage;
+use crate::save_latent::SaveLatent;
+use crate::save_model::SaveModel;
+use crate::save_report::SaveReport;
+use crate::text_encode::TextEncode;
+use crate::vae_decode::VaeDecode;
+use crate::vae_encode::VaeEncode;
+use crate::world_dataset::WorldDataset;
+
+/// Every kind of node.
+pub fn list() -> Vec<Kind> {
+    vec![
+        kind::<LoadModel>(),
+        kind::<TextEncode>(),
+        kind::<EmptyLatent>(),
+        kind::<Denoise>(),
+        kind::<VaeDecode>(),
+        kind::<SaveImage>(),
+        kind::<Preview>(),
+        kind::<LoadImage>(),
+        kind::<VaeEncode>(),
+        kind::<ConcatConditioning>(),
+        kind::<ConcatLatent>(),
+        kind::<LoadLatent>(),
+        kind::<SaveLatent>(),
+        kind::<SaveModel>(),
+        kind::<WorldDataset>(),
+        kind::<DatasetImage>(),
+        kind::<SaveReport>(),
+    ]
+}

@@ -1,0 +1,75 @@
+//! `LoadLatent`: a latent from a file.
+
+use ldm_engine::{Ctx, Error, Facts, Node, ReadPath, Result};
+use ldm_models::weights::TensorFile;
+
+use crate::array::{Array, NOTE};
+use crate::values::{Latent, LatentFacts, LatentSpace};
+
+/// Reads a latent: a safetensors file with one tensor `latent`, `[batch, channels, height,
+/// width]`.
+///
+/// A file of `SaveLatent` also says whose latent it is; of another's that is not known, and a
+/// wrong pairing shows only where the channels differ.
+///
+/// ```ron
+/// "stored": LoadLatent(path: "latent.safetensors")
+/// ```
+#[derive(Node)]
+pub(crate) struct LoadLatent {
+    /// The file.
+    path: ReadPath,
+}
+
+fn facts_of(file: &TensorFile) -> Result<LatentFacts> {
+    let name = file.path().display();
+    let Some(shape) = file.shape("latent") else {
+        let message = format!("{name} has no tensor `latent`");
+        return Err(Error::at("path", message).hint("`SaveLatent` writes such a file"));
+    };
+    let Ok([batch, channels, height, width]) = <[usize; 4]>::try_from(shape) else {
+        let message = format!("`latent` in {name} is {shape:?}");
+        return Err(
+            Error::at("path", message).hint("it should be [batch, channels, height, width]")
+        );
+    };
+    let space = LatentSpace::from_note(file.note(NOTE).unwrap_or_default())?;
+    let facts = LatentFacts {
+        batch,
+        channels,
+        height,
+        width,
+        space,
+    };
+    facts
+        .check()
+        .map_err(|e| Error::at("path", format!("{name}: {}", e.message())))?;
+    Ok(facts)
+}
+
+impl Node for LoadLatent {
+    type Out = Latent;
+
+    fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
+        let opened = facts
+            .open(&self.path)
+            .map_err(|e| Error::at("path", e.message()))?;
+        let file = TensorFile::open(opened.path());
+        let found = facts_of(&file.map_err(|e| Error::at("path", e.to_string()))?)?;
+        facts.give(found);
+        Ok(())
+    }
+
+    fn run(&self, ctx: &mut Ctx<'_>) -> Result<Latent> {
+        let file = TensorFile::open(ctx.open(&self.path)?.path())?;
+        let LatentFacts {
+            batch,
+            channels,
+            height,
+            width,
+            space,
+        } = facts_of(&file)?;
+        let numbers = Array::new([batch, channels, height, width], file.read("latent")?);
+        Ok(Latent { numbers, space })
+    }
+}

@@ -1,0 +1,101 @@
+//! `LoadModel`: a model's networks from its folder.
+
+use std::path::{Path, PathBuf};
+
+use ldm_engine::{Ctx, Error, Facts, Node, Outputs, ReadPath, Result};
+use ldm_models::weights::manifest::FILE;
+use ldm_models::weights::{Family, Manifest};
+
+use crate::model_folder::Abouts;
+use crate::values::{TextEncoder, Unet, Vae};
+
+/// Opens a model: a folder with a `model.ron` and the weights that it names.
+///
+/// While planning, the manifest and the headers of the weight files are checked; weights are
+/// read when a node first computes with them.
+///
+/// ```ron
+/// "model": LoadModel(path: "weights/text")
+/// ```
+#[derive(Node)]
+pub(crate) struct LoadModel {
+    /// The model's folder.
+    path: ReadPath,
+}
+
+/// What a model's folder gives.
+#[derive(Outputs)]
+pub(crate) struct Networks {
+    /// Predicts the noise.
+    unet: Option<Unet>,
+    /// Turns pictures into latents and back.
+    vae: Option<Vae>,
+    /// Turns words into conditioning.
+    text_encoder: Option<TextEncoder>,
+}
+
+fn folder_of(manifest: &Path) -> PathBuf {
+    manifest.parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<String> {
+    Ok(String::from_utf8(bytes)?)
+}
+
+/// Largest tokenizer that is read.
+const MOST_BYTES: u64 = 64 << 20;
+
+impl Node for LoadModel {
+    type Out = Networks;
+
+    fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
+        let at_path = |e: Error| Error::at("path", e.message()).hint(HINT);
+        if !facts.is_folder(&self.path) {
+            return Err(at_path(Error::new(
+                "is no folder: a model is a folder of files",
+            )));
+        }
+        let file = facts.open_in(&self.path, FILE).map_err(at_path)?;
+        let manifest = Manifest::read(&folder_of(file.path())).map_err(|e| at_path(e.into()))?;
+        manifest.check().map_err(|wrong| {
+            let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+            at_path(Error::new(wrong.join("\n")))
+        })?;
+        let text = |name: &str| utf8(facts.open_in(&self.path, name)?.read_all(MOST_BYTES)?);
+        let Abouts { unet, vae, text } = Abouts::of(&manifest, text).map_err(at_path)?;
+        match unet {
+            Some((about, _)) => facts.give_on("unet", about),
+            None => facts.absent("unet"),
+        }
+        match vae {
+            Some((about, _)) => facts.give_on("vae", about),
+            None => facts.absent("vae"),
+        }
+        match text {
+            Some((about, _)) => {
+                about.tokenizer().map_err(at_path)?;
+                facts.give_on("text_encoder", about);
+            }
+            None => facts.absent("text_encoder"),
+        }
+        Ok(())
+    }
+
+    fn run(&self, ctx: &mut Ctx<'_>) -> Result<Networks> {
+        let folder = folder_of(ctx.file_in(&self.path, FILE)?.path());
+        let file = |name: &str| ctx.file_in(&self.path, name);
+        let text = |name: &str| utf8(file(name)?.open()?.read_all(MOST_BYTES)?);
+        let Abouts { unet, vae, text } = Abouts::of(&Manifest::read(&folder)?, text)?;
+        let native = Family::Native;
+        let unet = unet.map(|(about, name)| Unet::in_file(about, file(&name)?, native));
+        let vae = vae.map(|(about, name)| Vae::in_file(about, file(&name)?, native));
+        let text = text.map(|(about, name)| TextEncoder::in_file(about, file(&name)?, native));
+        Ok(Networks {
+            unet: unet.transpose()?,
+            vae: vae.transpose()?,
+            text_encoder: text.transpose()?,
+        })
+    }
+}
+
+const HINT: &str = "`SaveModel` writes such a folder";

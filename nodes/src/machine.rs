@@ -1,0 +1,116 @@
+//! What a program lends to the nodes that compute: the device, its number type, the weights.
+//!
+//! Not here: which device there is and whether it works (`ldm_kernels::device`).
+
+use std::str::FromStr;
+
+use burn::tensor::{DType, Device};
+use ldm_models::device::{self, DeviceChoice, DeviceError, OpenDevice};
+
+use crate::weights::Weights;
+
+/// The device that nodes compute on, lent through the engine's `Extensions`.
+pub struct Machine {
+    open: OpenDevice,
+    precision: Precision,
+    weights: Weights,
+}
+
+/// The type of number that a UNet computes in; `--dtype`.
+///
+/// Autoencoders and text encoders compute in f32 whatever is chosen: they run once, and the
+/// decoders of common models run over in f16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// Four bytes. The CPU's.
+    F32,
+    /// Two bytes, fine steps. CUDA's.
+    F16,
+    /// Two bytes, wide range.
+    Bf16,
+}
+
+impl Precision {
+    /// The tensor type.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::F32, Self::F16, Self::Bf16];
+        let found = all.into_iter().find(|one| one.name() == text);
+        found.ok_or_else(|| format!("`{text}` is no number type; write `f32`, `f16` or `bf16`"))
+    }
+}
+
+impl Machine {
+    /// Opens the device asked for, with at most `budget` bytes of weights. Without a
+    /// `precision` it is f32 on the CPU and f16 on a GPU.
+    ///
+    /// # Errors
+    /// When a device is asked for by name and does not work.
+    pub fn open(
+        choice: DeviceChoice,
+        precision: Option<Precision>,
+        budget: u64,
+    ) -> Result<Self, DeviceError> {
+        let open = device::open(choice)?;
+        let usual = if open.name() == "cpu" {
+            Precision::F32
+        } else {
+            Precision::F16
+        };
+        let precision = precision.unwrap_or(usual);
+        Ok(Self {
+            open,
+            precision,
+            weights: Weights::new(budget),
+        })
+    }
+
+    /// The device to create tensors on.
+    pub fn device(&self) -> &Device {
+        self.open.device()
+    }
+
+    /// What UNets compute in.
+    pub fn dtype(&self) -> DType {
+        self.precision.dtype()
+    }
+
+    /// `cpu` or `cuda:N`
+    pub fn name(&self) -> &str {
+        self.open.name()
+    }
+
+    /// A sentence: which device was chosen and why.
+    pub fn why(&self) -> &str {
+        self.open.why()
+    }
+
+    /// All that may change the bits of a result, for the keys of nodes that compute.
+    pub fn numerics(&self) -> String {
+        format!("{} {}", self.open.numerics(), self.precision.name())
+    }
+
+    /// The weights in memory.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+}

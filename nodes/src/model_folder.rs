@@ -1,0 +1,151 @@
+//! A model's folder, between manifest and handles: what `LoadModel` and `SaveModel` share.
+
+use std::path::Path;
+
+use ldm_engine::{Error, Reporter, Result};
+use ldm_models::weights::manifest::{TextConfig, TextPart, UNetPart, VaeConfig, VaePart};
+use ldm_models::weights::{LatentSpec, Manifest, SaveAs, save};
+
+use crate::machine::Machine;
+use crate::values::{
+    About, LatentSpace, Model, TextEncoder, TextEncoderAbout, Unet, UnetAbout, Vae, VaeAbout,
+};
+
+/// What a manifest says of its networks, each with the name of its file.
+pub(crate) struct Abouts {
+    pub(crate) unet: Option<(UnetAbout, String)>,
+    pub(crate) vae: Option<(VaeAbout, String)>,
+    pub(crate) text: Option<(TextEncoderAbout, String)>,
+}
+
+impl Abouts {
+    /// Of a manifest; `text` reads a file beside it.
+    pub(crate) fn of(manifest: &Manifest, text: impl Fn(&str) -> Result<String>) -> Result<Self> {
+        let latent = manifest.latent;
+        let space = LatentSpace {
+            factor: latent.factor,
+            scale: latent.scale,
+        };
+        let unet = manifest
+            .unet
+            .as_ref()
+            .zip(manifest.schedule)
+            .map(|(part, schedule)| {
+                let (config, prediction) = (part.config.clone(), manifest.prediction);
+                (
+                    UnetAbout {
+                        config,
+                        schedule,
+                        prediction,
+                        space,
+                    },
+                    part.file.clone(),
+                )
+            });
+        let vae = manifest.vae.as_ref().map(|part| {
+            let VaeConfig::Kl(config) = part.config.clone();
+            (
+                VaeAbout {
+                    config,
+                    scale: latent.scale,
+                },
+                part.file.clone(),
+            )
+        });
+        let text = manifest.text_encoder.as_ref().map(|part| {
+            let TextConfig::Bert(config) = part.config.clone();
+            let about = TextEncoderAbout {
+                config,
+                tokenizer: text(&part.tokenizer)?,
+            };
+            Ok::<_, Error>((about, part.file.clone()))
+        });
+        Ok(Self {
+            unet,
+            vae,
+            text: text.transpose()?,
+        })
+    }
+}
+
+/// The latents of a model, which its UNet and its autoencoder must agree on.
+///
+/// # Errors
+/// Both sides, when they do not.
+pub(crate) fn latent(
+    unet: Option<&UnetAbout>,
+    vae: Option<&VaeAbout>,
+) -> Result<Option<LatentSpec>> {
+    let spec = |LatentSpace { factor, scale }, channels| LatentSpec {
+        factor,
+        channels,
+        scale,
+    };
+    let of_unet = unet.map(|unet| spec(unet.space, unet.config.out_channels));
+    let of_vae = vae.map(|vae| spec(vae.space(), vae.config.embed_dim));
+    let differ = |what: &str, u: String, v: String| {
+        let message = format!("the UNet's latents have {what} {u}, the autoencoder's {v}");
+        Err(Error::at("vae", message).hint("save a UNet with the autoencoder it was trained on"))
+    };
+    match (of_unet, of_vae) {
+        (Some(u), Some(v)) if u.factor != v.factor => {
+            differ("factor", u.factor.to_string(), v.factor.to_string())
+        }
+        (Some(u), Some(v)) if u.channels != v.channels => {
+            differ("channels", u.channels.to_string(), v.channels.to_string())
+        }
+        // A fresh autoencoder has scale 1: the right one is measured when a UNet is trained.
+        (Some(u), Some(v)) if u.scale != v.scale && v.scale != 1.0 => {
+            differ("scale", u.scale.to_string(), v.scale.to_string())
+        }
+        (of_unet, of_vae) => Ok(of_unet.or(of_vae)),
+    }
+}
+
+/// A folder being filled.
+pub(crate) struct Filling<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) machine: &'a Machine,
+    pub(crate) reporter: &'a Reporter,
+    pub(crate) manifest: Manifest,
+}
+
+impl Filling<'_> {
+    pub(crate) fn vae(&mut self, vae: &Vae) -> Result<()> {
+        let file = self.weights("vae.safetensors", vae)?;
+        let config = VaeConfig::Kl(vae.about().config.clone());
+        self.manifest.vae = Some(VaePart { file, config });
+        Ok(())
+    }
+
+    pub(crate) fn unet(&mut self, unet: &Unet) -> Result<()> {
+        let file = self.weights("unet.safetensors", unet)?;
+        let about = unet.about();
+        self.manifest.schedule = Some(about.schedule);
+        self.manifest.prediction = about.prediction;
+        self.manifest.unet = Some(UNetPart {
+            file,
+            config: about.config.clone(),
+        });
+        Ok(())
+    }
+
+    pub(crate) fn text(&mut self, text: &TextEncoder) -> Result<()> {
+        let file = self.weights("text_encoder.safetensors", text)?;
+        let (about, tokenizer) = (text.about(), "tokenizer.json".to_owned());
+        std::fs::write(self.folder.join(&tokenizer), &about.tokenizer)?;
+        let config = TextConfig::Bert(about.config.clone());
+        self.manifest.text_encoder = Some(TextPart {
+            file,
+            tokenizer,
+            config,
+        });
+        Ok(())
+    }
+
+    fn weights<A: About>(&self, file: &str, model: &Model<A>) -> Result<String> {
+        let network = model.network(self.machine, self.reporter)?;
+        save(&*network, &self.folder.join(file), SaveAs::F16)?;
+        Ok(file.to_owned())
+    }
+}

@@ -1,0 +1,73 @@
+//! `VaeDecode`: latents in, pictures out.
+
+use burn::tensor::DType;
+use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
+
+use crate::array::Array;
+use crate::machine::Machine;
+use crate::values::{Image, Latent, LatentFacts, LatentSpace, PictureFacts, Vae, VaeAbout};
+
+/// Turns latents into pictures.
+///
+/// ```ron
+/// "image": VaeDecode(vae: "model", latent: "latent")
+/// ```
+#[derive(Node)]
+#[node(device)]
+pub(crate) struct VaeDecode {
+    /// The autoencoder that the latents are of.
+    vae: In<Vae>,
+    /// What to decode.
+    latent: In<Latent>,
+}
+
+fn picture(vae: &VaeAbout, latent: &LatentFacts) -> Result<PictureFacts> {
+    let (wanted, found) = (vae.config.embed_dim, latent.channels);
+    if wanted != found {
+        let message = format!("wants latents of {wanted} channels, found {found}");
+        return Err(Error::at("latent", message).hint("use the autoencoder of the same model"));
+    }
+    LatentSpace::same(latent.space, vae.space(), "this autoencoder")
+        .map_err(|e| Error::at("latent", e.message()).hint(e.hint_text().unwrap_or_default()))?;
+    let factor = vae.config.factor();
+    let (height, width) = (latent.height * factor, latent.width * factor);
+    Ok(PictureFacts {
+        batch: latent.batch,
+        height,
+        width,
+    })
+}
+
+impl Node for VaeDecode {
+    type Out = Image;
+
+    fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
+        let vae = facts.of::<VaeAbout, _>(&self.vae);
+        let latent = facts.of::<LatentFacts, _>(&self.latent);
+        if let (Some(vae), Some(latent)) = (vae, latent) {
+            facts.give(picture(&vae, &latent)?);
+        }
+        Ok(())
+    }
+
+    fn run(&self, ctx: &mut Ctx<'_>) -> Result<Image> {
+        let machine = ctx.extension::<Machine>()?;
+        let (vae, latent) = (ctx.get(&self.vae), ctx.get(&self.latent));
+        let PictureFacts {
+            batch,
+            height,
+            width,
+        } = picture(vae.about(), &latent.facts())?;
+        let network = vae.network(&machine, &ctx.reporter())?;
+        let latents = latent.numbers.tensor(machine.device(), DType::F32) / vae.about().scale;
+        let mut pixels = Vec::with_capacity(batch * 3 * height * width);
+        // One at a time: a decoder's memory is many times its picture's.
+        for item in 0..batch {
+            let decoded = network.decode(latents.clone().narrow(0, item, 1));
+            let decoded = (decoded * 0.5 + 0.5).clamp(0.0, 1.0);
+            pixels.extend_from_slice(Array::read(decoded, "the decoded picture")?.numbers());
+            ctx.step(item as u64 + 1, batch as u64)?;
+        }
+        Image::new(Array::new([batch, 3, height, width], pixels))
+    }
+}

@@ -1,0 +1,92 @@
+//! `VaeEncode`: pictures in, latents out.
+
+use burn::tensor::DType;
+use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
+use ldm_models::noise::Noise;
+
+use crate::array::Array;
+use crate::machine::Machine;
+use crate::values::{Image, Latent, LatentFacts, PictureFacts, Vae, VaeAbout};
+
+/// Turns pictures into latents.
+///
+/// ```ron
+/// "start": VaeEncode(vae: "model", image: "photo")
+/// ```
+#[derive(Node)]
+#[node(device)]
+pub(crate) struct VaeEncode {
+    /// The autoencoder.
+    vae: In<Vae>,
+    /// What to encode; width and height are multiples of the autoencoder's factor.
+    image: In<Image>,
+    /// Draws from what the encoder finds likely; without it the likeliest latent is taken.
+    seed: Option<u64>,
+}
+
+fn latent(vae: &VaeAbout, picture: PictureFacts) -> Result<LatentFacts> {
+    let PictureFacts {
+        batch,
+        height,
+        width,
+    } = picture;
+    let factor = vae.config.factor();
+    if !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
+        let message = format!("wants sides that are multiples of {factor}, found {width}×{height}");
+        let (w, h) = (width / factor * factor, height / factor * factor);
+        return Err(Error::at("image", message).hint(format!("crop it to {w}×{h}")));
+    }
+    if vae.config.in_channels != 3 {
+        let channels = vae.config.in_channels;
+        let message = format!("encodes {channels} channels, a picture has 3");
+        return Err(Error::at("vae", message));
+    }
+    let (channels, space) = (vae.config.embed_dim, Some(vae.space()));
+    Ok(LatentFacts {
+        batch,
+        channels,
+        height: height / factor,
+        width: width / factor,
+        space,
+    })
+}
+
+impl Node for VaeEncode {
+    type Out = Latent;
+
+    fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
+        let vae = facts.of::<VaeAbout, _>(&self.vae);
+        let picture = facts.of::<PictureFacts, _>(&self.image);
+        if let (Some(vae), Some(picture)) = (vae, picture) {
+            facts.give(latent(&vae, *picture)?);
+        }
+        Ok(())
+    }
+
+    fn run(&self, ctx: &mut Ctx<'_>) -> Result<Latent> {
+        let machine = ctx.extension::<Machine>()?;
+        let (vae, image) = (ctx.get(&self.vae), ctx.get(&self.image));
+        let facts = latent(vae.about(), image.facts())?;
+        let network = vae.network(&machine, &ctx.reporter())?;
+        let pictures = image.pixels().tensor(machine.device(), DType::F32) * 2.0 - 1.0;
+        let shape = [facts.batch, facts.channels, facts.height, facts.width];
+        let noise = self
+            .seed
+            .map(|seed| Noise::new(seed).tensor(shape, machine.device()));
+        let mut numbers = Vec::with_capacity(shape.iter().product());
+        for item in 0..facts.batch {
+            let found = network.encode(pictures.clone().narrow(0, item, 1));
+            let latent = match &noise {
+                Some(noise) => found.sample(noise.clone().narrow(0, item, 1)),
+                None => found.mode(),
+            };
+            let latent = Array::read(latent * vae.about().scale, "the encoded latent")?;
+            numbers.extend_from_slice(latent.numbers());
+            ctx.step(item as u64 + 1, facts.batch as u64)?;
+        }
+        Ok(Latent {
+            numbers: Array::new(shape, numbers),
+            space: facts.space,
+        })
+    }
+}

@@ -1,0 +1,41 @@
+//! `Mask`: where, `[batch, height, width]`, 0 to 1.
+
+use ldm_engine::{Data, Hasher, Identity, Result};
+
+use super::PictureFacts;
+use crate::array::{Array, Pack, Unpack};
+
+/// How much each pixel is meant: 1 wholly, 0 not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mask(pub Array<3>);
+
+impl Mask {
+    /// How many masks and how large.
+    pub fn facts(&self) -> PictureFacts {
+        let [batch, height, width] = self.0.shape();
+        PictureFacts {
+            batch,
+            height,
+            width,
+        }
+    }
+}
+
+impl Data for Mask {
+    const NAME: &'static str = "Mask";
+
+    fn identity(&self) -> Identity {
+        let mut hasher = Hasher::default();
+        self.0.hash(hasher.part(Self::NAME.as_bytes()));
+        hasher.finish()
+    }
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+    fn save(&self) -> Result<Vec<u8>> {
+        Pack::default().with("mask", &self.0)?.bytes(String::new())
+    }
+    fn load(bytes: &[u8]) -> Result<Self> {
+        Ok(Self(Unpack::open(bytes)?.get("mask")?))
+    }
+}

@@ -1,0 +1,20 @@
+//! What travels on links, and what is known of it before it exists.
+//!
+//! Each file holds a value and its facts. Pictures, masks, latents and conditionings are data,
+//! kept on the host; models are handles, whose weights are in the pool of [`crate::weights`].
+
+mod conditioning;
+mod dataset;
+mod image;
+mod latent;
+mod mask;
+mod model;
+mod report;
+
+pub use conditioning::{Conditioning, ConditioningFacts};
+pub use dataset::{Dataset, DatasetFacts};
+pub use image::{Image, PictureFacts};
+pub use latent::{Latent, LatentFacts, LatentSpace};
+pub use mask::Mask;
+pub use model::{About, Model, TextEncoder, TextEncoderAbout, Unet, UnetAbout, Vae, VaeAbout};
+pub use report::Report;

@@ -1,0 +1,314 @@
+//! `Unet`, `Vae` and `TextEncoder`: handles on networks.
+//!
+//! A handle knows what its network is ([`About`], which is also its facts) and where the
+//! weights are: in a file, or in its own bytes when training just made them. The network
+//! itself is read on first use and held by the machine's pool.
+//!
+//! Promises
+//! - A handle's identity is the hash of what it is made of: description, family of names,
+//!   content of the file. Never a path, never the tensors.
+//! - A trained network is an object like any other: stored by its bytes, and found again.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{DType, Device};
+use ldm_engine::{Data, Error, FileRef, Identity, Reporter, Result, Storage};
+use ldm_models::autoencoder::{KlAutoencoder, KlAutoencoderConfig};
+use ldm_models::prediction::Prediction;
+use ldm_models::schedule::ScheduleConfig;
+use ldm_models::text::{TextTransformer, TextTransformerConfig};
+use ldm_models::tokenizer::Tokenizer;
+use ldm_models::unet::{UNet, UNetConfig};
+use ldm_models::weights::{Family, KeyTable, SaveAs, TensorFile, TensorWriter, load};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::LatentSpace;
+use crate::machine::Machine;
+
+/// What a network is besides its weights.
+pub trait About: Debug + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The module with the weights.
+    type Module: Module + Sync + 'static;
+    /// The type's name on links.
+    const NAME: &'static str;
+
+    /// A network whose weights are not there yet; takes no memory for them.
+    ///
+    /// # Errors
+    /// When the description is of no network.
+    fn init(&self, device: &Device) -> Result<Self::Module>;
+
+    /// What a family of checkpoints calls the weights.
+    fn table(&self, family: Family) -> KeyTable;
+
+    /// The number type it computes in when `asked` is.
+    fn dtype(&self, asked: DType) -> DType {
+        let _ = asked;
+        DType::F32
+    }
+}
+
+/// A handle on a network.
+#[derive(Debug, Clone)]
+pub struct Model<A> {
+    about: Arc<A>,
+    source: Source,
+    identity: Identity,
+}
+
+/// Where the weights are.
+#[derive(Debug, Clone)]
+enum Source {
+    /// In a file that a graph names.
+    File(FileRef, Family),
+    /// In these bytes: a safetensors file of our own names, the description in its header.
+    Made(Arc<Vec<u8>>),
+}
+
+/// Names the description in a made network's header.
+const ABOUT: &str = "ldm-graph";
+
+impl<A: About> Model<A> {
+    /// The network whose weights are in `file` under the names of `family`.
+    ///
+    /// # Errors
+    /// When the description cannot be written down.
+    pub fn in_file(about: A, file: FileRef, family: Family) -> Result<Self> {
+        let words = ron::to_string(&about)?;
+        let (family_name, content) = (format!("{family:?}"), file.identity());
+        let made_of = [
+            A::NAME.as_bytes(),
+            words.as_bytes(),
+            family_name.as_bytes(),
+            &content.0,
+        ];
+        let identity = Identity::of(&made_of);
+        Ok(Self {
+            about: Arc::new(about),
+            source: Source::File(file, family),
+            identity,
+        })
+    }
+
+    /// A network that training made.
+    ///
+    /// # Errors
+    /// When the device fails, or there is no room for a temporary file.
+    pub fn made(about: A, network: &A::Module) -> Result<Self> {
+        let mut writer = TensorWriter::default();
+        writer.add("", network);
+        writer.note(ABOUT, &ron::to_string(&about)?);
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("made.safetensors");
+        writer.write(&path, SaveAs::F32)?;
+        Ok(Self::of_bytes(about, std::fs::read(&path)?))
+    }
+
+    fn of_bytes(about: A, bytes: Vec<u8>) -> Self {
+        let identity = Identity::of(&[A::NAME.as_bytes(), &bytes]);
+        Self {
+            about: Arc::new(about),
+            source: Source::Made(Arc::new(bytes)),
+            identity,
+        }
+    }
+
+    /// What the network is.
+    pub fn about(&self) -> &A {
+        &self.about
+    }
+
+    /// The network with its weights, read now if they are not in memory.
+    ///
+    /// # Errors
+    /// When the file is not what it was, does not hold this network, or finds no room.
+    pub fn network(&self, machine: &Machine, reporter: &Reporter) -> Result<Arc<A::Module>> {
+        let dtype = self.about.dtype(machine.dtype());
+        let held = Identity::of(&[&self.identity.0, format!("{dtype:?}").as_bytes()]);
+        if let Some(network) = machine.weights().held(held) {
+            return Ok(network);
+        }
+        self.opened(|file, family| {
+            let numbers: usize = file
+                .names()
+                .iter()
+                .filter_map(|name| file.shape(name))
+                .map(|shape| shape.iter().product::<usize>())
+                .sum();
+            let bytes = (numbers * dtype.size()) as u64;
+            let loaded = |seconds| reporter.loaded(A::NAME, bytes, seconds);
+            machine.weights().get((held, A::NAME, bytes), loaded, || {
+                let empty = self.about.init(machine.device())?;
+                Ok(load(empty, file, &self.about.table(family), dtype)?)
+            })
+        })
+    }
+
+    /// Calls `read` with the file that holds the weights.
+    fn opened<T>(&self, read: impl FnOnce(&TensorFile, Family) -> Result<T>) -> Result<T> {
+        match &self.source {
+            Source::File(file, family) => {
+                let opened = file.open()?;
+                read(&TensorFile::open(opened.path())?, *family)
+            }
+            Source::Made(bytes) => {
+                let folder = tempfile::tempdir()?;
+                let path = folder.path().join("made.safetensors");
+                std::fs::write(&path, &**bytes)?;
+                read(&TensorFile::open(&path)?, Family::Native)
+            }
+        }
+    }
+}
+
+impl<A: About> Data for Model<A> {
+    const NAME: &'static str = A::NAME;
+
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+    fn bytes(&self) -> u64 {
+        match &self.source {
+            Source::File(..) => size_of::<Self>() as u64,
+            Source::Made(bytes) => bytes.len() as u64,
+        }
+    }
+    fn storage(&self) -> Storage {
+        match &self.source {
+            Source::File(..) => Storage::Handle,
+            Source::Made(_) => Storage::Object,
+        }
+    }
+    fn save(&self) -> Result<Vec<u8>> {
+        match &self.source {
+            Source::File(..) => Err(Error::new(format!("a {} is a handle", A::NAME))),
+            Source::Made(bytes) => Ok(bytes.to_vec()),
+        }
+    }
+    fn load(bytes: &[u8]) -> Result<Self> {
+        let note = crate::array::Unpack::open(bytes)?.note;
+        Ok(Self::of_bytes(ron::from_str(&note)?, bytes.to_vec()))
+    }
+}
+
+/// A handle on the network that predicts the noise.
+pub type Unet = Model<UnetAbout>;
+
+/// What a UNet is.
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
+pub struct UnetAbout {
+    /// The network.
+    pub config: UNetConfig,
+    /// How noise grew in training.
+    pub schedule: ScheduleConfig,
+    /// What it predicts.
+    pub prediction: Prediction,
+    /// The space of its latents.
+    pub space: LatentSpace,
+}
+
+impl About for UnetAbout {
+    type Module = UNet;
+    const NAME: &'static str = "Unet";
+
+    fn init(&self, device: &Device) -> Result<UNet> {
+        self.schedule.check()?;
+        Ok(self.config.init(device, 0)?)
+    }
+    fn table(&self, family: Family) -> KeyTable {
+        KeyTable::unet(family, &self.config)
+    }
+    fn dtype(&self, asked: DType) -> DType {
+        asked
+    }
+}
+
+/// A handle on an autoencoder.
+pub type Vae = Model<VaeAbout>;
+
+/// What an autoencoder is.
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
+pub struct VaeAbout {
+    /// The network.
+    pub config: KlAutoencoderConfig,
+    /// What latents are multiplied by after encoding, and divided by before decoding.
+    pub scale: f64,
+}
+
+impl VaeAbout {
+    /// The space of its latents.
+    pub fn space(&self) -> LatentSpace {
+        LatentSpace {
+            factor: self.config.factor(),
+            scale: self.scale,
+        }
+    }
+}
+
+impl About for VaeAbout {
+    type Module = KlAutoencoder;
+    const NAME: &'static str = "Vae";
+
+    fn init(&self, device: &Device) -> Result<KlAutoencoder> {
+        if !(self.scale.is_finite() && self.scale > 0.0) {
+            let scale = self.scale;
+            return Err(Error::new(format!(
+                "the latent's scale is {scale}, wanted above 0"
+            )));
+        }
+        Ok(self.config.init(device, 0)?)
+    }
+    fn table(&self, family: Family) -> KeyTable {
+        KeyTable::autoencoder(family, &self.config)
+    }
+}
+
+/// A handle on a text encoder with its tokenizer.
+pub type TextEncoder = Model<TextEncoderAbout>;
+
+/// What a text encoder is.
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
+pub struct TextEncoderAbout {
+    /// The network.
+    pub config: TextTransformerConfig,
+    /// The `tokenizer.json`.
+    pub tokenizer: String,
+}
+
+impl TextEncoderAbout {
+    /// Text to ids that fit the network.
+    ///
+    /// # Errors
+    /// When it is no tokenizer, or not this network's.
+    pub fn tokenizer(&self) -> Result<Tokenizer> {
+        let tokenizer = Tokenizer::from_json(self.tokenizer.as_bytes(), None)?;
+        let (ids, rows) = (tokenizer.vocabulary(), self.config.vocab_size);
+        if ids > rows {
+            let message = format!("the tokenizer has {ids} ids, the text encoder {rows}");
+            return Err(
+                Error::new(message).hint("use the tokenizer that the model was trained with")
+            );
+        }
+        let (ids, places) = (tokenizer.length(), self.config.max_length);
+        if ids > places {
+            let message = format!("the tokenizer gives {ids} ids, the text encoder takes {places}");
+            return Err(Error::new(message).hint("shorten the tokenizer's `truncation`"));
+        }
+        Ok(tokenizer)
+    }
+}
+
+impl About for TextEncoderAbout {
+    type Module = TextTransformer;
+    const NAME: &'static str = "TextEncoder";
+
+    fn init(&self, device: &Device) -> Result<TextTransformer> {
+        Ok(self.config.init(device, 0)?)
+    }
+    fn table(&self, family: Family) -> KeyTable {
+        KeyTable::text(family, &self.config)
+    }
+}

@@ -1,0 +1,164 @@
+//! The weights in memory: read on first use, shared between nodes, dropped under a budget.
+//!
+//! Promises
+//! - The same weights are held once, however many nodes use them.
+//! - What is held keeps to the budget: the least recently used goes first, and what a node
+//!   is using does not go. A network that cannot fit is an error that says so.
+//!
+//! Not here: results (the engine's cache), which weights there are (`values`).
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use ldm_engine::{Error, Identity, Result};
+
+/// Networks with their weights, most recently used last.
+pub struct Weights {
+    budget: u64,
+    held: Mutex<Vec<Held>>,
+}
+
+struct Held {
+    identity: Identity,
+    bytes: u64,
+    network: Arc<dyn Any + Send + Sync>,
+}
+
+impl Weights {
+    /// A pool of at most `budget` bytes.
+    pub fn new(budget: u64) -> Self {
+        Self {
+            budget,
+            held: Mutex::default(),
+        }
+    }
+
+    /// Bytes of weights held.
+    pub fn bytes(&self) -> u64 {
+        total(&self.lock())
+    }
+
+    /// The network called `identity`, if it is held.
+    pub fn held<N: Send + Sync + 'static>(&self, identity: Identity) -> Option<Arc<N>> {
+        find(&mut self.lock(), identity)
+    }
+
+    /// The network called `identity`: the one that is held, or what `read` gives, which takes
+    /// `bytes`; `loaded` hears how many seconds that took. Readers wait for each other, so that
+    /// nothing is read twice.
+    ///
+    /// # Errors
+    /// When it is larger than the budget leaves room for, or `read` fails.
+    pub fn get<N: Send + Sync + 'static>(
+        &self,
+        (identity, name, bytes): (Identity, &str, u64),
+        loaded: impl FnOnce(f64),
+        read: impl FnOnce() -> Result<N>,
+    ) -> Result<Arc<N>> {
+        let mut held = self.lock();
+        if let Some(network) = find(&mut held, identity) {
+            return Ok(network);
+        }
+        self.make_room(&mut held, name, bytes)?;
+        let start = Instant::now();
+        let network = Arc::new(read()?);
+        loaded(start.elapsed().as_secs_f64());
+        held.push(Held {
+            identity,
+            bytes,
+            network: network.clone(),
+        });
+        Ok(network)
+    }
+
+    fn make_room(&self, held: &mut Vec<Held>, name: &str, bytes: u64) -> Result<()> {
+        while total(held) + bytes > self.budget {
+            let idle = held
+                .iter()
+                .position(|one| Arc::strong_count(&one.network) == 1);
+            let Some(idle) = idle else {
+                let (budget, used) = (mebibytes(self.budget), mebibytes(total(held)));
+                let wanted = mebibytes(bytes);
+                let message = format!(
+                    "{name} takes {wanted}, but {budget} are allowed and {used} are in use"
+                );
+                return Err(Error::new(message).hint("raise `--memory`, or use `--dtype f16`"));
+            };
+            held.remove(idle);
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The network called `identity`, which counts as used now.
+fn find<N: Send + Sync + 'static>(held: &mut Vec<Held>, identity: Identity) -> Option<Arc<N>> {
+    let at = held.iter().position(|one| one.identity == identity)?;
+    let found = held.remove(at);
+    let network = Arc::clone(&found.network).downcast().ok();
+    held.push(found);
+    network
+}
+
+fn total(held: &[Held]) -> u64 {
+    held.iter().map(|one| one.bytes).sum()
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks for network `name` of `bytes`; the answer is the network and whether it was read.
+    fn ask(pool: &Weights, name: &str, bytes: u64) -> Result<(Arc<String>, bool)> {
+        let identity = Identity::of(&[name.as_bytes()]);
+        let mut read = false;
+        let network = pool.get(
+            (identity, name, bytes),
+            |_| (),
+            || {
+                read = true;
+                Ok(name.to_owned())
+            },
+        )?;
+        Ok((network, read))
+    }
+
+    #[test]
+    fn the_same_weights_are_read_once_and_counted_once() {
+        let pool = Weights::new(10);
+        let (first, read) = ask(&pool, "a", 4).unwrap();
+        let (second, again) = ask(&pool, "a", 4).unwrap();
+        assert!(read && !again && Arc::ptr_eq(&first, &second));
+        assert_eq!(pool.bytes(), 4);
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first_and_the_budget_holds() {
+        let pool = Weights::new(10);
+        for name in ["a", "b", "a", "c"] {
+            ask(&pool, name, 4).unwrap();
+            assert!(pool.bytes() <= 10);
+        }
+        assert!(!ask(&pool, "a", 4).unwrap().1, "used after b, so it stayed");
+        assert!(ask(&pool, "b", 4).unwrap().1, "b was dropped for c");
+    }
+
+    #[test]
+    fn what_is_in_use_stays_and_what_cannot_fit_is_told() {
+        let pool = Weights::new(10);
+        let using = ask(&pool, "a", 8).unwrap();
+        let error = ask(&pool, "b", 4).unwrap_err();
+        assert!(error.message().starts_with("b takes"), "{error}");
+        drop(using);
+        assert!(ask(&pool, "b", 4).unwrap().1);
+        assert!(ask(&pool, "c", 11).is_err());
+    }
+}
