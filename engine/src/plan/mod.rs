@@ -16,6 +16,7 @@
 
 mod bind;
 mod expand;
+mod link;
 mod order;
 mod resolve;
 
@@ -328,6 +329,7 @@ impl<'a> Planner<'a> {
     fn plan(&mut self, graph: &Graph) -> Plan {
         let raw = self.expand(graph);
         let nodes = self.resolve(&raw);
+        self.check_parts(&raw);
         let mut plan = Plan {
             name: graph.source.name.clone(),
             nodes,

@@ -1,43 +1,18 @@
 //! Fields become wires and settings: links are followed through parts, inputs replaced by what
 //! they are bound to, types compared.
 
-use std::sync::Arc;
-
 use crate::diagnostic::Diagnostic;
 use crate::kind::{Kind, PortInfo};
 use crate::literal::Lit;
 use crate::names;
 use crate::node::Arity;
-use crate::place::{Place, Span, Spanned};
+use crate::place::{Span, Spanned};
 use crate::setting::{SettingInfo, Shape};
-use crate::value::{Bool, DataType, Float, Int, Text, Value};
+use crate::value::{Data, DataType, Float, Int, Value};
 
 use super::expand::{Entry, Field, Raw};
-use super::{Planned, Planner, Wire, place_of, respan};
-
-/// What a link leads to: the wire and the type it carries.
-#[derive(Clone)]
-struct Found {
-    wire: Wire,
-    data: DataType,
-}
-
-/// Why a link does not resolve: an error to report, or nothing where it was reported already.
-pub(super) type Unresolved = Option<Diagnostic>;
-
-/// What stands in a setting once inputs are replaced.
-enum Written {
-    Literal(Spanned<Lit>),
-    Linked(Found),
-}
-
-/// The place where a value is written, and the node and field it is for.
-struct Use<'a> {
-    scope: usize,
-    node: &'a str,
-    field: &'a str,
-    raw: &'a [Raw],
-}
+use super::link::{Found, Unresolved, Use, Written};
+use super::{Planned, Planner, Wire};
 
 impl Planner<'_> {
     pub(super) fn resolve(&mut self, raw: &[Raw]) -> Vec<Planned> {
@@ -173,7 +148,7 @@ impl Planner<'_> {
         let found = self.follow(usage, usage.scope, lit, Some(want), &place)?;
         match found {
             Some(found) if found.data == want => Ok(found.wire),
-            Some(found) if want.name == Float::DATA.name && found.data == Int::DATA => match &found
+            Some(found) if want.name == Float::NAME && found.data.name == Int::NAME => match &found
                 .wire
             {
                 #[allow(clippy::cast_precision_loss)]
@@ -192,155 +167,6 @@ impl Planner<'_> {
                 Err(Some(Diagnostic::error(message).at(&place).maybe_hint(hint)))
             }
         }
-    }
-
-    /// Follows a port's literal to a wire; `None` when it is no link at all.
-    fn follow(
-        &self,
-        usage: &Use<'_>,
-        scope: usize,
-        lit: &Spanned<Lit>,
-        want: Option<DataType>,
-        place: &Place,
-    ) -> Result<Option<Found>, Unresolved> {
-        if let Lit::Text(link) = &lit.value {
-            return self.link(usage.raw, scope, link, want, place).map(Some);
-        }
-        match self.written(usage, scope, lit.clone(), want, place)? {
-            Written::Linked(found) => Ok(Some(found)),
-            Written::Literal(lit) => Ok(value_of(&lit.value)
-                .map(|value| Found {
-                    data: DataType {
-                        name: value.type_name(),
-                        load: Text::DATA.load,
-                    },
-                    wire: Wire::Value(value),
-                })
-                .filter(|_| !matches!(lit.value, Lit::List(_)))),
-        }
-    }
-
-    /// Replaces `Input("x")` by what it is bound to, outward through the scopes.
-    fn written(
-        &self,
-        usage: &Use<'_>,
-        scope: usize,
-        lit: Spanned<Lit>,
-        want: Option<DataType>,
-        place: &Place,
-    ) -> Result<Written, Unresolved> {
-        let (mut scope, mut lit, mut port_text) = (scope, lit, false);
-        let span = lit.span;
-        loop {
-            if let Some(link) = lit.value.text_of_call("Link") {
-                let found = self.link(usage.raw, scope, link.value, want, place)?;
-                return Ok(Written::Linked(found));
-            }
-            if let (true, Lit::Text(link)) = (port_text, &lit.value) {
-                let found = self.link(usage.raw, scope, link, want, place)?;
-                return Ok(Written::Linked(found));
-            }
-            let Some(input) = lit.value.text_of_call("Input") else {
-                if lit.value.is_call("Link") || lit.value.is_call("Input") {
-                    let message = format!("`{}` holds one name in quotes", lit.value);
-                    return Err(Some(Diagnostic::error(message).at(place)));
-                }
-                let value = respan(lit.value, span);
-                return Ok(Written::Literal(Spanned { value, span }));
-            };
-            let here = &self.scopes[scope];
-            let Some(decl) = here.graph.input(input.value) else {
-                let message = format!("the graph has no input `{}`", input.value);
-                let known = here
-                    .graph
-                    .inputs
-                    .iter()
-                    .map(|input| input.name.value.as_str());
-                let hint = names::hint(input.value, known)
-                    .unwrap_or_else(|| format!("declare it: `inputs: {{\"{}\": …}}`", input.value));
-                let error = Diagnostic::error(message).at(place).hint(hint);
-                return Err(Some(error));
-            };
-            port_text = !crate::graph::SCALARS.contains(&decl.data.value.as_str());
-            let bound = here.parent.as_ref().and_then(|(parent, fields)| {
-                let field = fields.iter().find(|(name, _)| name.value == input.value)?;
-                Some((*parent, field.1.clone()))
-            });
-            match (bound, here.set.get(input.value), &decl.default) {
-                (Some((parent, value)), _, _) => (scope, lit) = (parent, value),
-                (None, Some(value), _) | (None, None, Some(value)) => {
-                    let value = respan(value.value.clone(), span);
-                    return Ok(Written::Literal(Spanned { value, span }));
-                }
-                // Reported where the input is declared or the part is used.
-                (None, None, None) => return Err(None),
-            }
-        }
-    }
-
-    /// The wire that an entry of the whole graph's `outputs` names.
-    pub(super) fn output(
-        &self,
-        raw: &[Raw],
-        link: &str,
-        place: &Place,
-    ) -> Result<Wire, Unresolved> {
-        self.link(raw, 0, link, None, place).map(|found| found.wire)
-    }
-
-    /// Resolves `"node"` or `"node.output"` in a scope.
-    fn link(
-        &self,
-        raw: &[Raw],
-        scope: usize,
-        link: &str,
-        want: Option<DataType>,
-        place: &Place,
-    ) -> Result<Found, Unresolved> {
-        let (name, output) = match link.split_once('.') {
-            Some((name, output)) => (name, Some(output)),
-            None => (link, None),
-        };
-        let here = &self.scopes[scope];
-        let outputs = match here.names.get(name) {
-            Some(Entry::Node(node)) => node_outputs(&raw[*node].kind, *node),
-            Some(Entry::Part(inner)) => self.part_outputs(raw, *inner, place)?,
-            Some(Entry::Broken) => return Err(None),
-            None => {
-                let message = format!("there is no node `{}`", name.escape_debug());
-                let known = here.graph.nodes.iter().map(|node| node.name.value.as_str());
-                let hint = names::hint(name, known);
-                return Err(Some(Diagnostic::error(message).at(place).maybe_hint(hint)));
-            }
-        };
-        match output {
-            Some(output) => named_output(name, output, outputs, place),
-            None => only_output(name, outputs, want, place),
-        }
-    }
-
-    fn part_outputs(
-        &self,
-        raw: &[Raw],
-        scope: usize,
-        place: &Place,
-    ) -> Result<Vec<(String, Found)>, Unresolved> {
-        let graph = &self.scopes[scope].graph;
-        let mut outputs = Vec::new();
-        for (name, link) in &graph.outputs {
-            let inner = graph.place(link.span);
-            let found = self.link(raw, scope, &link.value, None, &inner)?;
-            outputs.push((name.value.clone(), found));
-        }
-        if outputs.is_empty() {
-            let part = self.scopes[scope].prefix.trim_end_matches('/');
-            let message = format!("the part `{part}` has no outputs");
-            let error = Diagnostic::error(message).at(place);
-            return Err(Some(
-                error.hint("give its graph `outputs: {\"image\": \"decode\"}`"),
-            ));
-        }
-        Ok(outputs)
     }
 
     fn resolve_setting(
@@ -448,10 +274,6 @@ impl Planner<'_> {
         })
     }
 
-    fn place(&self, scope: usize, span: Span) -> Place {
-        place_of(span, &self.scopes[scope].graph.source, &self.flags)
-    }
-
     fn missing_port(
         &self,
         raw: &[Raw],
@@ -542,28 +364,6 @@ impl Planner<'_> {
     }
 }
 
-impl Text {
-    const DATA: DataType = DataType::of::<Text>();
-}
-
-impl Int {
-    const DATA: DataType = DataType::of::<Int>();
-}
-
-impl Float {
-    const DATA: DataType = DataType::of::<Float>();
-}
-
-fn value_of(lit: &Lit) -> Option<Value> {
-    match lit {
-        Lit::Text(text) => Some(Value::new(Text(text.clone()))),
-        Lit::Int(int) => Some(Value::new(Int(*int))),
-        Lit::Float(float) => Some(Value::new(Float(*float))),
-        Lit::Bool(bool) => Some(Value::new(Bool(*bool))),
-        _ => None,
-    }
-}
-
 /// A template that is left out still has names to fill in.
 fn default_template(node: &Planned, info: &SettingInfo) -> Option<Field> {
     let default = info
@@ -584,74 +384,5 @@ fn can_link(shape: &Shape, data: DataType) -> bool {
         Shape::Float => data.name == "Float" || data.name == "Int",
         Shape::Text | Shape::ReadPath => data.name == "Text",
         _ => false,
-    }
-}
-
-fn node_outputs(kind: &Arc<Kind>, node: usize) -> Vec<(String, Found)> {
-    let outputs = kind.outputs.iter().enumerate();
-    outputs
-        .map(|(output, info)| {
-            let wire = Wire::Node { node, output };
-            (
-                info.name.clone(),
-                Found {
-                    wire,
-                    data: info.data,
-                },
-            )
-        })
-        .collect()
-}
-
-fn named_output(
-    name: &str,
-    output: &str,
-    outputs: Vec<(String, Found)>,
-    place: &Place,
-) -> Result<Found, Unresolved> {
-    let known: Vec<String> = outputs.iter().map(|(name, _)| name.clone()).collect();
-    let found = outputs.into_iter().find(|(known, _)| known == output);
-    found.map(|(_, found)| found).ok_or_else(|| {
-        let message = format!("`{name}` has no output `{}`", output.escape_debug());
-        let hint = names::hint(output, known.iter().map(String::as_str));
-        Some(Diagnostic::error(message).at(place).maybe_hint(hint))
-    })
-}
-
-/// The short form: exactly one output of the wanted type, or one output at all.
-fn only_output(
-    name: &str,
-    outputs: Vec<(String, Found)>,
-    want: Option<DataType>,
-    place: &Place,
-) -> Result<Found, Unresolved> {
-    let fits = |found: &Found| want.is_none_or(|want| found.data == want);
-    let fitting: Vec<&(String, Found)> = outputs.iter().filter(|(_, f)| fits(f)).collect();
-    match (fitting.as_slice(), outputs.as_slice()) {
-        ([one], _) => Ok(one.1.clone()),
-        // The wrong type, for the caller to say so with both sides named.
-        ([], [one]) => Ok(one.1.clone()),
-        ([], []) => {
-            let message = format!("`{name}` gives nothing to link to");
-            Err(Some(Diagnostic::error(message).at(place)))
-        }
-        (several, _) => {
-            let of = if several.is_empty() {
-                outputs.iter().collect()
-            } else {
-                fitting.clone()
-            };
-            let links: Vec<String> = of.iter().map(|(out, _)| format!("{name}.{out}")).collect();
-            let message = match (several.is_empty(), want) {
-                (true, Some(want)) => format!("`{name}` gives no {want}"),
-                (_, Some(want)) => format!("`{name}` gives more than one {want}"),
-                (_, None) => format!("`{name}` gives more than one value"),
-            };
-            let hint = match several.is_empty() {
-                true => format!("it gives {}", names::list(&links)),
-                false => format!("name one: {}", names::list(&links)),
-            };
-            Err(Some(Diagnostic::error(message).at(place).hint(hint)))
-        }
     }
 }

@@ -125,3 +125,35 @@ fn parts_in_parts_work() {
         .gave("o.words", "A^TAIL")
         .ran(["a", "o", "p/in/loud", "p/in/tail", "p/in/end"]);
 }
+
+#[test]
+fn a_wrong_link_into_a_part_is_told_once_and_where_it_stands() {
+    let told = |fields: &str, wanted: &str| {
+        let mut lab = lab(fields);
+        lab.text = lab
+            .text
+            .replace("\"a\": Say", "\"n\": Number(value: 1), \"a\": Say");
+        let errors = lab.errors();
+        assert!(errors.contains(wanted), "{errors}");
+        assert!(errors.contains("lab.ron:3:"), "{errors}");
+        assert_eq!(errors.matches("error:").count(), 1, "{errors}");
+    };
+    told(r#"words: "b""#, "there is no node `b`");
+    told(
+        r#"words: "n""#,
+        "`twice.words` wants Words, but `n` gives Int",
+    );
+    told(
+        r#"words: 5"#,
+        "`twice.words` wants Words, but `5` gives Int",
+    );
+    told(r#"words: Input("x")"#, "the graph has no input `x`");
+    told(
+        r#"words: "a", between: Link("n")"#,
+        "`twice.between` wants Text",
+    );
+    told(
+        r#"words: "a", between: Link("gone")"#,
+        "there is no node `gone`",
+    );
+}
