@@ -66,8 +66,9 @@ impl AutoencoderTraining {
         (sum(rec) + posterior.kl().sum_dim(0) * self.kl_weight) / elements
     }
 
-    /// Everything but the number of steps, so that raising it continues.
-    fn fingerprint(&self, data: &dyn Dataset) -> String {
+    /// Names this training on this data: everything but the number of steps, so that raising
+    /// it continues.
+    pub fn fingerprint(&self, data: &dyn Dataset) -> String {
         let schedule = Schedule { steps: 0, checkpoint_every: 0, ..self.schedule };
         let seen = (data.len(), data.size());
         format!("{:?}", Self { schedule, ..self.clone() }) + &format!("{seen:?}")

@@ -22,6 +22,9 @@ pub trait Dataset: Send + Sync {
     /// Every caption of picture `index`, at least one; a loop draws among them.
     fn captions(&self, index: usize) -> Vec<String>;
 
+    /// Every word that captions use, sorted; what a tokenizer made for them knows.
+    fn words(&self) -> Vec<String>;
+
     /// The pictures at `indices` in one buffer, `[n, 3, size, size]` in −1..1.
     fn pictures(&self, indices: &[usize]) -> Vec<f32> {
         let one = 3 * self.size() * self.size();

@@ -103,8 +103,9 @@ impl DiffusionTraining {
         Ok(TrainedDiffusion { model, scale, steps })
     }
 
-    /// Everything but the number of steps, so that raising it continues.
-    fn fingerprint(&self, data: &dyn Dataset, identity: &str) -> String {
+    /// Names this training on this data with the autoencoder `identity`: everything but the
+    /// number of steps, so that raising it continues.
+    pub fn fingerprint(&self, data: &dyn Dataset, identity: &str) -> String {
         let schedule = Schedule { steps: 0, checkpoint_every: 0, ..self.schedule };
         let seen = (data.len(), data.size(), identity);
         format!("{:?}", Self { schedule, ..self.clone() }) + &format!("{seen:?}")

@@ -31,3 +31,6 @@ pub use draw::Draw;
 pub use error::{Result, TrainError};
 pub use optimizer::{AdamW, AdamWSettings};
 pub use run::{Schedule, Step, Trained, train};
+
+#[cfg(test)]
+mod tests;
