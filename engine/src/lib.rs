@@ -147,7 +147,7 @@ pub use node::{Arity, Declare, In, Node, Outputs, Port};
 pub use paths::{Search, Written};
 pub use place::{Place, Source, Span, Spanned};
 pub use plan::{Options, Plan, Planned, Wire};
-pub use run::{Host, Report, Run};
+pub use run::{Host, Report, Run, Within};
 pub use setting::{Bounds, ReadPath, Setting, SettingInfo, Shape, Variant, WritePath};
 pub use value::{Bool, Data, DataType, Float, Hasher, Identity, Int, Storage, Text, Value};
 

@@ -11,6 +11,7 @@ use crate::cache::Cache;
 use crate::ctx::{Ctx, Reporter, Stop};
 use crate::error::Error;
 use crate::event::Event;
+use crate::kind::Lane;
 use crate::paths::{Writer, Written};
 use crate::plan::{Bound, Plan};
 use crate::run::Host;
@@ -117,7 +118,10 @@ pub(super) fn work(shared: &Shared<'_>, queue: &Queue, answers: &Sender<Answer>)
             }
             Job::Run(job) => {
                 let (node, start) = (job.node, Instant::now());
-                let outcome = run(shared, job, answers);
+                let outcome = match shared.plan.nodes[node].kind.lane {
+                    Lane::Device => shared.host.within.call(|| run(shared, job, answers)),
+                    Lane::Cpu => run(shared, job, answers),
+                };
                 Answer::Ran {
                     node,
                     outcome,

@@ -49,6 +49,38 @@ pub struct Host {
     pub numerics: String,
     /// The device, a weight pool, …
     pub extensions: Extensions,
+    /// Where nodes on the device's lane do their work.
+    pub within: Within,
+}
+
+/// Does the work of a node on the device's lane: at once on that lane's thread, unless the
+/// program knows a better place, such as a pool that the device computes with. Whatever the
+/// place, one node is at work at a time.
+#[derive(Clone, Default)]
+pub struct Within(Option<Arc<Place>>);
+
+type Work<'a> = &'a mut (dyn FnMut() + Send);
+type Place = dyn Fn(Work<'_>) + Send + Sync;
+
+impl Within {
+    /// Work is done by `place`, which calls it once and returns when it is done.
+    pub fn new(place: impl Fn(Work<'_>) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(place)))
+    }
+
+    /// Does `work`.
+    pub(crate) fn call<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let Some(place) = &self.0 else { return work() };
+        let (mut work, mut done) = (Some(work), None);
+        place(&mut || done = work.take().map(|work| work()));
+        done.expect("the place calls the work once")
+    }
+}
+
+impl std::fmt::Debug for Within {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "within a place" } else { "within its thread" })
+    }
 }
 
 impl Default for Host {
@@ -61,6 +93,7 @@ impl Default for Host {
             threads: 1,
             numerics: String::new(),
             extensions: Extensions::default(),
+            within: Within::default(),
         }
     }
 }

@@ -1,0 +1,189 @@
+//! What was typed, as types. What it means is settled in `settings`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
+use ldm_nodes::{DeviceChoice, Precision};
+
+use crate::settings::Bytes;
+use crate::terminal::{Color, Verbosity};
+
+/// Runs latent diffusion models from declarative graphs.
+#[derive(Debug, Parser)]
+#[command(name = "ldm-graph", version, max_term_width = 100)]
+pub(crate) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// When to use colour; `auto` obeys NO_COLOR.
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub(crate) color: Color,
+    /// Say nothing but errors and results.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say why each node runs, and what is loaded.
+    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
+    verbose: bool,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a graph: what its roots need, and nothing else.
+    Run(RunArgs),
+    /// Check graphs without running them: offline, reading headers only.
+    Check(CheckArgs),
+    /// Show the kinds of nodes: all, or one with its ports and settings.
+    Nodes(NodesArgs),
+    /// Print completions for a shell.
+    Completions(CompletionsArgs),
+    /// Print a man page: of the program, or of a subcommand.
+    Man(ManArgs),
+}
+
+/// What a graph is planned with, whether it is run or checked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlanArgs {
+    /// Give an input or a node's setting another value; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Make this node the root instead of the graph's own; may be repeated.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) only: Vec<String>,
+    /// Look for models here as well; may be repeated. LDM_GRAPH_MODELS lists more.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) models: Vec<PathBuf>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// The graph file.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) graph: PathBuf,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    /// Write files below this folder, and nowhere else.
+    #[arg(long, value_name = "DIR", default_value = "out", value_hint = ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
+    /// Replace files of other content instead of taking the next free name.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Print one event a line on stdout, as JSON, for programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write pictures without the graph that made them.
+    #[arg(long)]
+    pub(crate) no_metadata: bool,
+    /// Compute on `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU where one works.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub(crate) device: DeviceChoice,
+    /// Compute in `f32`, `f16` or `bf16`; f32 on the CPU and f16 on CUDA when left out.
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) dtype: Option<Precision>,
+    /// Compute on so many CPU threads; all when left out. The result is the same.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Hold at most so much of weights and results: `800M`, `6G`. Half of the machine when
+    /// left out.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<Bytes>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// The graph files.
+    #[arg(required = true, value_name = "GRAPH", value_hint = ValueHint::FilePath)]
+    pub(crate) graphs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+}
+
+/// Arguments of `nodes`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NodesArgs {
+    /// The kind to show.
+    pub(crate) kind: Option<String>,
+    /// Print the reference page of all kinds, as Markdown.
+    #[arg(long, conflicts_with = "kind")]
+    pub(crate) markdown: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManArgs {
+    /// The subcommand to describe.
+    pub(crate) command: Option<String>,
+}
+
+impl Args {
+    /// What `-q` and `-v` ask for.
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Usual,
+        }
+    }
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// What clap has to say: a fault of the flags, or the help that was asked for.
+pub(crate) fn parse(typed: &[OsString]) -> Result<Args, clap::Error> {
+    Args::try_parse_from(typed)
+}
+
+/// The whole command, for completions and man pages.
+pub(crate) fn command() -> clap::Command {
+    Args::command()
+}
+
+/// The colour asked for on a command line that clap could not read, or answered itself.
+pub(crate) fn color_of(typed: &[OsString]) -> Color {
+    let typed: Vec<_> = typed.iter().map(|word| word.to_string_lossy()).collect();
+    let apart = typed.windows(2).filter(|pair| pair[0] == "--color").map(|pair| &*pair[1]);
+    let joined = typed.iter().filter_map(|word| word.strip_prefix("--color="));
+    let wanted = apart.chain(joined).last();
+    let known = |word| <Color as clap::ValueEnum>::from_str(word, false).ok();
+    wanted.and_then(known).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn colour_is_known_before_the_flags_are_read() {
+        assert_eq!(color_of(&words("ldm-graph --color never run --bad")), Color::Never);
+        assert_eq!(color_of(&words("ldm-graph run --color=always")), Color::Always);
+        assert_eq!(color_of(&words("ldm-graph run --color")), Color::Auto);
+    }
+
+    #[test]
+    fn flags_that_cannot_be_meant_together_are_refused() {
+        assert!(parse(&words("ldm-graph run a.ron -q -v")).is_err());
+        assert!(parse(&words("ldm-graph nodes --markdown Denoise")).is_err());
+        assert!(parse(&words("ldm-graph run a.ron --threads 0")).is_err());
+        assert!(parse(&words("ldm-graph check")).is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! What the arguments mean, together with the environment and the machine.
+//!
+//! The environment is read here and in `terminal` (NO_COLOR), nowhere else.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use ldm_engine::{Host, Options, Plan, Search};
+use ldm_nodes::{DeviceChoice, Precision};
+
+use crate::args::{PlanArgs, RunArgs};
+
+/// Folders of models, separated as `PATH` is.
+const MODELS: &str = "LDM_GRAPH_MODELS";
+
+/// What `run` is to do.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The graph file.
+    pub(crate) graph: PathBuf,
+    /// What it is planned with.
+    pub(crate) options: Options,
+    /// Whether files carry the graph that made them.
+    pub(crate) metadata: bool,
+    /// Whether events are printed instead of sentences.
+    pub(crate) json: bool,
+    /// The device asked for.
+    pub(crate) device: DeviceChoice,
+    /// The number type asked for.
+    pub(crate) precision: Option<Precision>,
+    /// CPU threads.
+    pub(crate) threads: usize,
+    /// Bytes of weights that may be held.
+    pub(crate) weights: u64,
+    /// Bytes of results that may be held.
+    pub(crate) results: u64,
+    out: PathBuf,
+    overwrite: bool,
+}
+
+impl From<RunArgs> for Settings {
+    fn from(args: RunArgs) -> Self {
+        let available = || std::thread::available_parallelism().map_or(1, usize::from);
+        let memory = args.memory.map_or_else(half_of_machine, |bytes| bytes.0);
+        // A result is small beside the weights that made it.
+        let results = memory / 4;
+        Self {
+            graph: args.graph,
+            options: options(&args.plan),
+            metadata: !args.no_metadata,
+            json: args.json,
+            device: args.device,
+            precision: args.dtype,
+            threads: args.threads.map_or_else(available, usize::from),
+            weights: memory - results,
+            results,
+            out: args.out,
+            overwrite: args.overwrite,
+        }
+    }
+}
+
+impl Settings {
+    /// What a run is lent, before there is a device.
+    pub(crate) fn host(&self) -> Host {
+        Host {
+            out: self.out.clone(),
+            overwrite: self.overwrite,
+            previews: data_folders().map(|folders| folders.cache_dir().join("previews")),
+            threads: self.threads,
+            ..Host::default()
+        }
+    }
+
+    /// The options that take the graph out of every file the plan writes.
+    pub(crate) fn without_metadata(&self, plan: &Plan) -> Options {
+        let carrying = plan.nodes().filter(|node| node.kind().setting("metadata").is_some());
+        let mut options = self.options.clone();
+        options.sets.extend(carrying.map(|node| format!("{}.metadata=false", node.name())));
+        options
+    }
+}
+
+/// What a graph is planned with.
+pub(crate) fn options(args: &PlanArgs) -> Options {
+    let more = std::env::var_os(MODELS).unwrap_or_default();
+    let listed = std::env::split_paths(&more).filter(|path| !path.as_os_str().is_empty());
+    Options {
+        sets: args.set.clone(),
+        only: args.only.clone(),
+        search: Search {
+            models: args.models.iter().cloned().chain(listed).collect(),
+            data: data_folders().map(|folders| folders.data_dir().to_owned()),
+        },
+    }
+}
+
+fn data_folders() -> Option<directories::ProjectDirs> {
+    directories::ProjectDirs::from("", "", "ldm-graph")
+}
+
+/// Half of the machine's memory; 4 GiB where the system does not say.
+fn half_of_machine() -> u64 {
+    let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = told.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.map_or(4 << 30, |kib| kib.saturating_mul(1024) / 2)
+}
+
+/// A number of bytes: `512`, `800M`, `1.5GiB`. Units are powers of 1024.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no size; write `800M`, `6G` or a number of bytes");
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1.0,
+            "k" | "kb" | "kib" => 1024.0,
+            "m" | "mb" | "mib" => 1024.0 * 1024.0,
+            "g" | "gb" | "gib" => 1024.0 * 1024.0 * 1024.0,
+            "t" | "tb" | "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+            _ => return Err(wrong()),
+        };
+        let bytes = number.parse::<f64>().map_err(|_| wrong())? * unit;
+        match (1.0..=u64::MAX as f64).contains(&bytes) {
+            true => Ok(Self(bytes as u64)),
+            false => Err(wrong()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        let read = |text: &str| text.parse::<Bytes>().map(|bytes| bytes.0);
+        assert_eq!(read("512"), Ok(512));
+        assert_eq!(read("800M"), Ok(800 << 20));
+        assert_eq!(read("1.5 GiB"), Ok(3 << 29));
+        for wrong in ["", "G", "-1", "0", "1X", "1.2.3M", "NaN", "inf"] {
+            assert!(read(wrong).is_err_and(|e| e.contains("800M")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_machine_has_memory() {
+        assert!(half_of_machine() > 1 << 20);
+    }
+}
