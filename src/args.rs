@@ -17,7 +17,13 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// When to use colour; `auto` obeys NO_COLOR.
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN"
+    )]
     pub(crate) color: Color,
     /// Say nothing but errors and results.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -152,8 +158,13 @@ pub(crate) fn command() -> clap::Command {
 /// The colour asked for on a command line that clap could not read, or answered itself.
 pub(crate) fn color_of(typed: &[OsString]) -> Color {
     let typed: Vec<_> = typed.iter().map(|word| word.to_string_lossy()).collect();
-    let apart = typed.windows(2).filter(|pair| pair[0] == "--color").map(|pair| &*pair[1]);
-    let joined = typed.iter().filter_map(|word| word.strip_prefix("--color="));
+    let apart = typed
+        .windows(2)
+        .filter(|pair| pair[0] == "--color")
+        .map(|pair| &*pair[1]);
+    let joined = typed
+        .iter()
+        .filter_map(|word| word.strip_prefix("--color="));
     let wanted = apart.chain(joined).last();
     let known = |word| <Color as clap::ValueEnum>::from_str(word, false).ok();
     wanted.and_then(known).unwrap_or_default()
@@ -174,8 +185,14 @@ mod tests {
 
     #[test]
     fn colour_is_known_before_the_flags_are_read() {
-        assert_eq!(color_of(&words("ldm-graph --color never run --bad")), Color::Never);
-        assert_eq!(color_of(&words("ldm-graph run --color=always")), Color::Always);
+        assert_eq!(
+            color_of(&words("ldm-graph --color never run --bad")),
+            Color::Never
+        );
+        assert_eq!(
+            color_of(&words("ldm-graph run --color=always")),
+            Color::Always
+        );
         assert_eq!(color_of(&words("ldm-graph run --color")), Color::Auto);
     }
 

@@ -21,8 +21,12 @@ fn report(panic: &PanicHookInfo<'_>) {
     if std::thread::current().name() == Some(PROBE) {
         return;
     }
-    let words = panic.payload_as_str().unwrap_or("it panicked without words");
-    let place = panic.location().map_or_else(String::new, |at| format!(" at {at}"));
+    let words = panic
+        .payload_as_str()
+        .unwrap_or("it panicked without words");
+    let place = panic
+        .location()
+        .map_or_else(String::new, |at| format!(" at {at}"));
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!(
         "error: this is a bug in ldm-graph {version}{place}: {words}\n\

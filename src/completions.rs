@@ -13,7 +13,10 @@ use crate::{Exit, args};
 /// # Errors
 /// When stdout is closed or full.
 pub(crate) fn completions(shell: Shell, terminal: &mut Terminal) -> io::Result<Exit> {
-    let kinds: Vec<&str> = ldm_nodes::list().iter().map(|kind| kind.declaration.name).collect();
+    let kinds: Vec<&str> = ldm_nodes::list()
+        .iter()
+        .map(|kind| kind.declaration.name)
+        .collect();
     // Only here are kinds a closed set: elsewhere a wrong one is answered with the nearest.
     let known = |arg: clap::Arg| arg.value_parser(PossibleValuesParser::new(kinds));
     let mut command = args::command().mut_subcommand("nodes", |nodes| nodes.mut_arg("kind", known));

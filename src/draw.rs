@@ -13,7 +13,10 @@ pub(crate) fn drawn(diagnostic: &Diagnostic, palette: &Palette) -> String {
         Severity::Warning => (palette.warning, "warning"),
     };
     let strong = palette.strong;
-    let mut text = format!("{style}{word}{style:#}: {strong}{}{strong:#}", diagnostic.message);
+    let mut text = format!(
+        "{style}{word}{style:#}: {strong}{}{strong:#}",
+        diagnostic.message
+    );
     for label in &diagnostic.labels {
         write_label(&mut text, label, palette, style);
     }
@@ -30,11 +33,23 @@ fn write_label(text: &mut String, label: &Label, palette: &Palette, mark: anstyl
     let indent = " ".repeat(label.column - 1 - label.skipped);
     let frame = palette.frame;
     let (file, line, column) = (&label.file, label.line, label.column);
-    put(text, format_args!("\n{frame}{gutter}-->{frame:#} {file}:{line}:{column}"));
+    put(
+        text,
+        format_args!("\n{frame}{gutter}-->{frame:#} {file}:{line}:{column}"),
+    );
     put(text, format_args!("\n{frame}{gutter} |{frame:#}"));
-    put(text, format_args!("\n{frame}{number} |{frame:#} {}", label.text.replace('\t', " ")));
+    put(
+        text,
+        format_args!(
+            "\n{frame}{number} |{frame:#} {}",
+            label.text.replace('\t', " ")
+        ),
+    );
     let carets = "^".repeat(label.width);
-    put(text, format_args!("\n{frame}{gutter} |{frame:#} {indent}{mark}{carets}"));
+    put(
+        text,
+        format_args!("\n{frame}{gutter} |{frame:#} {indent}{mark}{carets}"),
+    );
     if let Some(note) = &label.note {
         put(text, format_args!(" {note}"));
     }
@@ -56,9 +71,8 @@ mod tests {
     fn without_colour_an_error_is_drawn_as_the_engine_draws_it() {
         let text = "Graph(nodes: {\n    \"ä\": Nothing(a: 1),\n    \"ä\": Nothing(a: 1),\n})";
         let parsed = Graph::parse(Source::new("a.ron", text), Path::new("a.ron"));
-        let planned = parsed.and_then(|graph| {
-            Plan::new(&graph, &Kinds::new([]), &Options::default()).map(|_| ())
-        });
+        let planned = parsed
+            .and_then(|graph| Plan::new(&graph, &Kinds::new([]), &Options::default()).map(|_| ()));
         let errors = planned.expect_err("the name is no name");
         for error in errors.iter() {
             assert_eq!(drawn(error, &Palette::default()), error.to_string());

@@ -23,7 +23,10 @@ pub(crate) fn man(wanted: Option<&str>, terminal: &mut Terminal) -> io::Result<E
         None => {
             let known = command.get_subcommands().map(clap::Command::get_name);
             let hint = names::hint(wanted, known);
-            terminal.error(&format!("there is no subcommand `{wanted}`"), hint.as_deref());
+            terminal.error(
+                &format!("there is no subcommand `{wanted}`"),
+                hint.as_deref(),
+            );
             Ok(Exit::Misused)
         }
     }

@@ -69,11 +69,18 @@ impl Progress {
         match event {
             Event::Plan { .. } => {}
             Event::Node(node) => self.node(node),
-            Event::Load { node, what, bytes, seconds } => {
+            Event::Load {
+                node,
+                what,
+                bytes,
+                seconds,
+            } => {
                 #[allow(clippy::cast_precision_loss)]
                 let mebibytes = *bytes as f64 / f64::from(1 << 20);
                 let took = span(*seconds);
-                self.whisper(&format!("{node}: loaded {what}, {mebibytes:.1} MiB, in {took}"));
+                self.whisper(&format!(
+                    "{node}: loaded {what}, {mebibytes:.1} MiB, in {took}"
+                ));
             }
             Event::Wrote { path, .. } => self.result(path)?,
             Event::Note { node, message } => self.say(&format!("{node}: {message}")),
@@ -217,7 +224,13 @@ impl Progress {
 impl Bar {
     fn new(node: &str) -> Self {
         let (node, started) = (node.to_owned(), Instant::now());
-        Self { node, started, first: None, step: 0, steps: 0 }
+        Self {
+            node,
+            started,
+            first: None,
+            step: 0,
+            steps: 0,
+        }
     }
 
     fn to(&mut self, step: u64, steps: u64) {
@@ -238,12 +251,16 @@ impl Bar {
 
     #[allow(clippy::cast_precision_loss)]
     fn line(&self) -> String {
-        let Self { node, step, steps, .. } = self;
+        let Self {
+            node, step, steps, ..
+        } = self;
         if *steps == 0 {
             return format!("{node}  {}", span(self.started.elapsed().as_secs_f64()));
         }
         let full = usize::try_from(CELLS * step.min(steps) / steps).unwrap_or(0);
-        let bar: String = (0..CELLS as usize).map(|i| if i < full { '━' } else { '─' }).collect();
+        let bar: String = (0..CELLS as usize)
+            .map(|i| if i < full { '━' } else { '─' })
+            .collect();
         let mut line = format!("{node}  {bar}  {step}/{steps}");
         if let Some(rate) = self.rate() {
             let left = span(steps.saturating_sub(*step) as f64 / rate);
@@ -301,7 +318,10 @@ mod tests {
         std::thread::sleep(Duration::from_millis(5));
         bar.to(3, 4);
         let line = bar.line();
-        assert!(line.starts_with("latent  ━") && line.contains("3/4"), "{line}");
+        assert!(
+            line.starts_with("latent  ━") && line.contains("3/4"),
+            "{line}"
+        );
         assert!(line.contains("it/s") && line.ends_with("left"), "{line}");
     }
 }

@@ -16,7 +16,10 @@ pub(crate) fn list(kinds: &Kinds, palette: &Palette) -> String {
     let mut text = String::new();
     for kind in kinds.iter() {
         let (name, summary) = (name(kind), flat(kind.summary()));
-        put(&mut text, format_args!("{strong}{name:widest$}{strong:#}  {summary}\n"));
+        put(
+            &mut text,
+            format_args!("{strong}{name:widest$}{strong:#}  {summary}\n"),
+        );
     }
     text
 }
@@ -24,7 +27,11 @@ pub(crate) fn list(kinds: &Kinds, palette: &Palette) -> String {
 /// One kind with its ports and settings.
 pub(crate) fn entry(kind: &Kind, palette: &Palette) -> String {
     let (strong, hint) = (palette.strong, palette.hint);
-    let mut text = format!("{strong}{}{strong:#}\n\n{}\n", kind.declaration.name, kind.doc.trim());
+    let mut text = format!(
+        "{strong}{}{strong:#}\n\n{}\n",
+        kind.declaration.name,
+        kind.doc.trim()
+    );
     if !kind.example.is_empty() {
         let example = kind.example.trim().replace('\n', "\n    ");
         put(&mut text, format_args!("\n    {hint}{example}{hint:#}\n"));
@@ -58,7 +65,10 @@ pub(crate) fn page(kinds: &Kinds) -> String {
     for kind in kinds.iter() {
         let (name, summary) = (kind.declaration.name, flat(kind.summary()));
         let anchor = name.to_lowercase();
-        put(&mut text, format_args!("- [{name}](#{anchor}): {summary}\n"));
+        put(
+            &mut text,
+            format_args!("- [{name}](#{anchor}): {summary}\n"),
+        );
     }
     for kind in kinds.iter() {
         put(&mut text, format_args!("\n{}", chapter(kind)));
@@ -69,7 +79,10 @@ pub(crate) fn page(kinds: &Kinds) -> String {
 fn chapter(kind: &Kind) -> String {
     let mut text = format!("## {}\n\n{}\n", kind.declaration.name, kind.doc.trim());
     if !kind.example.is_empty() {
-        put(&mut text, format_args!("\n```ron\n{}\n```\n", kind.example.trim()));
+        put(
+            &mut text,
+            format_args!("\n```ron\n{}\n```\n", kind.example.trim()),
+        );
     }
     for (heading, items) in sections(kind) {
         put(&mut text, format_args!("\n{heading}:\n\n"));
@@ -77,7 +90,10 @@ fn chapter(kind: &Kind) -> String {
             let (name, indent) = (&item.name, "  ".repeat(item.depth));
             let words = [item.is.as_str(), item.doc.as_str()];
             let words: Vec<&str> = words.into_iter().filter(|w| !w.is_empty()).collect();
-            put(&mut text, format_args!("{indent}- `{name}`: {}\n", words.join(". ")));
+            put(
+                &mut text,
+                format_args!("{indent}- `{name}`: {}\n", words.join(". ")),
+            );
         }
     }
     put(&mut text, format_args!("\n{}\n", nature(kind)));
@@ -96,13 +112,19 @@ struct Item {
 fn sections(kind: &Kind) -> Vec<(&'static str, Vec<Item>)> {
     let declared = &kind.declaration;
     let mut settings = Vec::new();
-    declared.settings.iter().for_each(|info| add_setting(info, 0, &mut settings));
+    declared
+        .settings
+        .iter()
+        .for_each(|info| add_setting(info, 0, &mut settings));
     let sections = [
         ("Takes", declared.ports.iter().map(port).collect()),
         ("Settings", settings),
         ("Gives", kind.outputs.iter().map(output).collect()),
     ];
-    sections.into_iter().filter(|(_, items): &(_, Vec<Item>)| !items.is_empty()).collect()
+    sections
+        .into_iter()
+        .filter(|(_, items): &(_, Vec<Item>)| !items.is_empty())
+        .collect()
 }
 
 fn port(info: &PortInfo) -> Item {
@@ -111,7 +133,12 @@ fn port(info: &PortInfo) -> Item {
         Arity::Optional => format!("{}, may be left out", info.data),
         Arity::Many => format!("{}, one or a list", info.data),
     };
-    Item { depth: 0, name: info.name.to_owned(), is, doc: flat(info.doc) }
+    Item {
+        depth: 0,
+        name: info.name.to_owned(),
+        is,
+        doc: flat(info.doc),
+    }
 }
 
 fn output(info: &OutputInfo) -> Item {
@@ -119,7 +146,12 @@ fn output(info: &OutputInfo) -> Item {
         true => format!("{}, where there is one", info.data),
         false => info.data.to_string(),
     };
-    Item { depth: 0, name: info.name.clone(), is, doc: flat(info.doc) }
+    Item {
+        depth: 0,
+        name: info.name.clone(),
+        is,
+        doc: flat(info.doc),
+    }
 }
 
 fn add_setting(info: &SettingInfo, depth: usize, items: &mut Vec<Item>) {
@@ -134,18 +166,36 @@ fn add_setting(info: &SettingInfo, depth: usize, items: &mut Vec<Item>) {
         (Some(_), _) | (None, Shape::Optional(_)) => Some("may be left out".to_owned()),
         (None, _) => None,
     };
-    let is: Vec<String> = [Some(shape), range, unit, left_out].into_iter().flatten().collect();
+    let is: Vec<String> = [Some(shape), range, unit, left_out]
+        .into_iter()
+        .flatten()
+        .collect();
     let (name, doc) = (info.name.to_owned(), flat(info.doc));
-    items.push(Item { depth, name, is: is.join(", "), doc });
+    items.push(Item {
+        depth,
+        name,
+        is: is.join(", "),
+        doc,
+    });
     if let Shape::Choice(variants) = info.shape.plain() {
-        variants.iter().for_each(|variant| add_variant(variant, depth + 1, items));
+        variants
+            .iter()
+            .for_each(|variant| add_variant(variant, depth + 1, items));
     }
 }
 
 fn add_variant(variant: &Variant, depth: usize, items: &mut Vec<Item>) {
     let name = variant.name.to_owned();
-    items.push(Item { depth, name, is: String::new(), doc: flat(variant.doc) });
-    variant.settings.iter().for_each(|info| add_setting(info, depth + 1, items));
+    items.push(Item {
+        depth,
+        name,
+        is: String::new(),
+        doc: flat(variant.doc),
+    });
+    variant
+        .settings
+        .iter()
+        .for_each(|info| add_setting(info, depth + 1, items));
 }
 
 /// Where it runs and when, in a sentence.
@@ -161,7 +211,6 @@ fn nature(kind: &Kind) -> String {
     };
     format!("{place}; {when}. Version {}.", kind.declaration.version)
 }
-
 
 /// A doc comment on one line.
 fn flat(doc: &str) -> String {

@@ -34,7 +34,9 @@ pub(crate) fn run(args: RunArgs, terminal: &mut Terminal) -> io::Result<Exit> {
     };
     let stop = Stop::new();
     if let Err(error) = stop::listen(stop.clone(), terminal.clone()) {
-        terminal.say(&format!("warning: signals will not stop the run gently: {error}"));
+        terminal.say(&format!(
+            "warning: signals will not stop the run gently: {error}"
+        ));
     }
     let cache = Cache::new(settings.results);
     let mut face = Face::new(settings.json, &stop, terminal);
@@ -70,7 +72,10 @@ fn lend(settings: &Settings, plan: &Plan, terminal: &Terminal) -> Result<Host, S
     // Before anything computes: the pool can be built but once.
     pool::build(settings.threads).map_err(|e| format!("cannot start the threads: {e}"))?;
     let computes = |lane, computes| computes || lane == Lane::Device;
-    let mut needed = plan.nodes().filter(|node| node.is_needed()).map(|node| node.kind());
+    let mut needed = plan
+        .nodes()
+        .filter(|node| node.is_needed())
+        .map(|node| node.kind());
     if !needed.any(|kind| computes(kind.declaration.lane, kind.declaration.computes)) {
         return Ok(host);
     }
@@ -93,7 +98,9 @@ fn values(report: &Report, terminal: &mut Terminal) -> io::Result<()> {
             Some(literal) => terminal.print(&format!("{name} = {literal}\n"))?,
             None => {
                 let kind = value.type_name();
-                terminal.say(&format!("`{name}` is a {kind}; a node that saves it writes a file"));
+                terminal.say(&format!(
+                    "`{name}` is a {kind}; a node that saves it writes a file"
+                ));
             }
         }
     }
@@ -110,7 +117,11 @@ struct Face<'a> {
 impl<'a> Face<'a> {
     fn new(json: bool, stop: &'a Stop, terminal: &Terminal) -> Self {
         let progress = (!json).then(|| Progress::new(terminal));
-        Self { progress, stop, failed: None }
+        Self {
+            progress,
+            stop,
+            failed: None,
+        }
     }
 
     fn tell(&mut self, event: &Event) {

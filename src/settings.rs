@@ -74,9 +74,13 @@ impl Settings {
 
     /// The options that take the graph out of every file the plan writes.
     pub(crate) fn without_metadata(&self, plan: &Plan) -> Options {
-        let carrying = plan.nodes().filter(|node| node.kind().setting("metadata").is_some());
+        let carrying = plan
+            .nodes()
+            .filter(|node| node.kind().setting("metadata").is_some());
         let mut options = self.options.clone();
-        options.sets.extend(carrying.map(|node| format!("{}.metadata=false", node.name())));
+        options
+            .sets
+            .extend(carrying.map(|node| format!("{}.metadata=false", node.name())));
         options
     }
 }
@@ -117,7 +121,9 @@ impl FromStr for Bytes {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is no size; write `800M`, `6G` or a number of bytes");
-        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let unit = match unit.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1.0,

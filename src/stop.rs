@@ -26,6 +26,8 @@ pub(crate) fn listen(stop: Stop, terminal: Terminal) -> io::Result<()> {
             terminal.say("stopping at the next step; once more stops at once");
         }
     };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)?;
     Ok(())
 }

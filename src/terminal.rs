@@ -129,7 +129,10 @@ impl Terminal {
     /// Draws diagnostics, a blank line between.
     pub(crate) fn diagnostics<'a>(&self, all: impl IntoIterator<Item = &'a Diagnostic>) {
         let palette = self.stderr();
-        let drawn: Vec<_> = all.into_iter().map(|one| draw::drawn(one, &palette)).collect();
+        let drawn: Vec<_> = all
+            .into_iter()
+            .map(|one| draw::drawn(one, &palette))
+            .collect();
         self.complain(&drawn.join("\n\n"));
     }
 

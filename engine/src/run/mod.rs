@@ -79,7 +79,11 @@ impl Within {
 
 impl std::fmt::Debug for Within {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() { "within a place" } else { "within its thread" })
+        f.write_str(if self.0.is_some() {
+            "within a place"
+        } else {
+            "within its thread"
+        })
     }
 }
 

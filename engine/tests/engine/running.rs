@@ -208,3 +208,20 @@ fn a_wide_fan_runs_on_many_threads() {
     assert_eq!(ran.report.done.ran.len(), 202);
     lab.run("row").ran([]);
 }
+
+#[test]
+fn nodes_of_the_device_run_within_the_place_that_the_program_lends() {
+    let mut lab = Lab::new(
+        r#"Graph(nodes: {
+            "a": Say(text: "a"), "n": Noise(seed: 1), "m": Noise(seed: 2),
+        }, outputs: {"a": "a", "n": "n", "m": "m"})"#,
+    );
+    let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = calls.clone();
+    lab.host.within = ldm_engine::Within::new(move |work| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        std::thread::scope(|scope| scope.spawn(work).join()).expect("the work does not panic");
+    });
+    lab.run_all().ran(["a", "n", "m"]);
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+}
