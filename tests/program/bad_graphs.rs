@@ -1,0 +1,106 @@
+//! Wrong graphs are files in `tests/graphs/bad/`; what `check` says stands beside each.
+
+use std::path::{Path, PathBuf};
+
+use crate::lab::{Ended, Lab, models, root, updates, utf8};
+
+/// `ldm-graph check` of a graph in the repository, from its root.
+fn check(graph: &str) -> Ended {
+    let lab = Lab::new();
+    let mut command = lab.command(["check", graph, "--models", utf8(models())]);
+    Ended::of(command.current_dir(root()).output().expect("the program starts"))
+}
+
+/// The graphs of a folder, as paths from the root, in order.
+fn graphs(folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(root().join(folder)).expect("the folder of graphs");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut names: Vec<String> = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "ron"))
+        .map(|path| format!("{folder}/{}", name(&path)))
+        .collect();
+    names.sort();
+    names
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().expect("a file").to_string_lossy().into_owned()
+}
+
+/// How many places are tried depends on how deep the repository lies.
+fn steady(said: &str) -> String {
+    let mut lines: Vec<String> = said.lines().map(str::to_owned).collect();
+    for line in &mut lines {
+        if let (true, Some(at)) = (line.ends_with(" more"), line.rfind(" and ")) {
+            line.replace_range(at.., " and … more");
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn every_bad_graph_is_refused_with_the_message_beside_it() {
+    let graphs = graphs("tests/graphs/bad");
+    assert!(graphs.len() >= 25, "{graphs:?}");
+    let mut wrong = Vec::new();
+    for graph in &graphs {
+        let ended = check(graph);
+        assert_eq!(ended.out, "", "{graph}");
+        assert_eq!(ended.code, 2, "{graph}: {}", ended.err);
+        let beside: PathBuf = root().join(graph).with_extension("txt");
+        let said = steady(&ended.err);
+        if updates() {
+            std::fs::write(&beside, said).expect("the expectation can be written");
+            continue;
+        }
+        let wanted = std::fs::read_to_string(&beside).unwrap_or_default();
+        if wanted != said {
+            wrong.push(format!("{graph} wants\n{wanted}\nand says\n{said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_bad_graph_says_where_and_without_colour() {
+    for graph in graphs("tests/graphs/bad") {
+        let said = std::fs::read_to_string(root().join(&graph).with_extension("txt"));
+        let said = said.unwrap_or_else(|_| panic!("{graph} has no expectation"));
+        assert!(said.starts_with("error: "), "{graph}");
+        assert!(said.contains(&format!("--> {graph}:")), "{graph} is not named:\n{said}");
+        assert!(!said.contains('\x1b'), "{graph}");
+    }
+}
+
+#[test]
+fn all_errors_of_all_graphs_are_shown_at_once() {
+    let said = check("tests/graphs/bad/many_errors.ron").err;
+    assert!(said.matches("error: ").count() >= 4, "{said}");
+    let lab = Lab::new();
+    let (a, b) = ("tests/graphs/bad/json.ron", "tests/graphs/bad/self_link.ron");
+    let mut command = lab.command(["check", a, b]);
+    let ended = Ended::of(command.current_dir(root()).output().expect("the program starts"));
+    ended.code(2).says(&format!("--> {a}:")).says(&format!("--> {b}:"));
+}
+
+#[test]
+fn every_good_graph_is_fine() {
+    for graph in graphs("tests/graphs/good") {
+        let ended = check(&graph);
+        ended.code(0);
+        assert!(ended.out.starts_with(&format!("{graph}: fine, ")), "{}", ended.out);
+    }
+}
+
+#[test]
+fn checking_takes_less_than_a_tenth_of_a_second() {
+    let took = |_| {
+        let start = std::time::Instant::now();
+        check("tests/graphs/good/txt2img.ron").code(0);
+        start.elapsed()
+    };
+    models();
+    // The best of several: what else this machine does is not the program's fault.
+    let best = (0..10).map(took).min().expect("ten runs");
+    assert!(best.as_millis() < 100, "{best:?}");
+}

@@ -1,0 +1,13 @@
+//! The program as a user meets it: every test here runs the built `ldm-graph`.
+//!
+//! `UPDATE_EXPECT=1 cargo test --test program` rewrites the expected messages beside the bad
+//! graphs and the reference page; read the difference before committing it.
+
+mod bad_graphs;
+mod command;
+mod files;
+mod house;
+mod lab;
+mod pages;
+mod running;
+mod stopping;
