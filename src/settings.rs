@@ -67,6 +67,7 @@ impl Settings {
             out: self.out.clone(),
             overwrite: self.overwrite,
             previews: data_folders().map(|folders| folders.cache_dir().join("previews")),
+            work: data_folders().map(|folders| folders.cache_dir().join("work")),
             threads: self.threads,
             ..Host::default()
         }

@@ -6,7 +6,7 @@
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -132,6 +132,7 @@ pub struct Ctx<'a> {
     pub(crate) wrote: Vec<Written>,
     pub(crate) extensions: &'a Extensions,
     pub(crate) previews: Option<&'a Path>,
+    pub(crate) work: Option<&'a Path>,
     pub(crate) threads: usize,
     pub(crate) recipe: &'a dyn Fn() -> String,
 }
@@ -272,6 +273,21 @@ impl Ctx<'_> {
     /// Where previews may be put; nothing when they are not wanted.
     pub fn previews(&self) -> Option<&Path> {
         self.previews
+    }
+
+    /// The folder of the unfinished work that `of` names, the same in every run: checkpoints of
+    /// a long loop. It is there when this returns. Never a reason for another result.
+    ///
+    /// # Errors
+    /// When the program keeps no such work, or the folder cannot be made.
+    pub fn work(&self, of: &[&[u8]]) -> Result<PathBuf> {
+        let Some(root) = self.work else {
+            return Err(Error::new("this program keeps no unfinished work"));
+        };
+        let folder = root.join(&Identity::of(of).to_string()[..32]);
+        std::fs::create_dir_all(&folder)
+            .map_err(|e| Error::new(format!("cannot make {}: {e}", folder.display())))?;
+        Ok(folder)
     }
 
     /// CPU threads a node may use for itself. Never a reason for another result.

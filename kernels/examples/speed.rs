@@ -13,7 +13,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use ldm_kernels::{self as ours, Padding, reference};
 
 fn main() {
-    let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1);
+    let threads = std::env::args()
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     pool.expect("a pool of threads starts").install(|| {
         println!("{threads} threads; operation, forward, backward, times burn");
@@ -42,19 +45,40 @@ fn convolutions() {
         let weight = tensor([outputs, c, 3, 3]);
         let run = |conv: fn(Tensor<4>, Tensor<4>, _, _, _) -> Tensor<4>| {
             let same = Padding::same(1);
-            time([tensor(dims), weight.clone()], |[x, w]| conv(x, w, None, 1, same))
+            time([tensor(dims), weight.clone()], |[x, w]| {
+                conv(x, w, None, 1, same)
+            })
         };
         let fast = run(ours::conv2d);
-        report(&format!("conv {dims:?}"), flops, fast, run(reference::conv2d), "GFLOP/s");
+        report(
+            &format!("conv {dims:?}"),
+            flops,
+            fast,
+            run(reference::conv2d),
+            "GFLOP/s",
+        );
     }
     let dims = [8, 48, 64, 64];
     let flops = 2.0 * (8 * 48 * 48 * 32 * 32 * 9) as f64;
-    let pad = Padding { top: 0, left: 0, bottom: 1, right: 1 };
+    let pad = Padding {
+        top: 0,
+        left: 0,
+        bottom: 1,
+        right: 1,
+    };
     let run = |conv: fn(Tensor<4>, Tensor<4>, _, _, _) -> Tensor<4>| {
-        time([tensor(dims), tensor([48, 48, 3, 3])], |[x, w]| conv(x, w, None, 2, pad))
+        time([tensor(dims), tensor([48, 48, 3, 3])], |[x, w]| {
+            conv(x, w, None, 2, pad)
+        })
     };
     let fast = run(ours::conv2d);
-    report("conv stride 2", flops, fast, run(reference::conv2d), "GFLOP/s");
+    report(
+        "conv stride 2",
+        flops,
+        fast,
+        run(reference::conv2d),
+        "GFLOP/s",
+    );
     let flops = 2.0 * (64 * 128 * 128 * 64) as f64;
     let run = |conv: fn(Tensor<4>, Tensor<4>, _, _, _) -> Tensor<4>| {
         let none = Padding::same(0);
@@ -69,9 +93,21 @@ fn others() {
     let dims = [8, 48, 64, 64];
     let bytes = (8 * 48 * 64 * 64 * 8) as f64;
     let fast = time([tensor(dims)], |[x]| ours::silu(x));
-    report("silu", bytes, fast, time([tensor(dims)], |[x]| reference::silu(x)), "GB/s");
+    report(
+        "silu",
+        bytes,
+        fast,
+        time([tensor(dims)], |[x]| reference::silu(x)),
+        "GB/s",
+    );
     let fast = time([tensor(dims)], |[x]| ours::gelu(x));
-    report("gelu", bytes, fast, time([tensor(dims)], |[x]| reference::gelu(x)), "GB/s");
+    report(
+        "gelu",
+        bytes,
+        fast,
+        time([tensor(dims)], |[x]| reference::gelu(x)),
+        "GB/s",
+    );
 
     let (gamma, beta) = (ones(48), ones(48));
     let fast = time([tensor(dims)], |[x]| {
@@ -85,28 +121,54 @@ fn others() {
     let dims = [1, 1, 4096, 128];
     let (gamma, beta) = (ones(128), ones(128));
     let bytes = (4096 * 128 * 8) as f64;
-    let fast =
-        time([tensor(dims)], |[x]| ours::layer_norm(x, gamma.clone(), beta.clone(), 1e-6));
-    let plain =
-        time([tensor(dims)], |[x]| reference::layer_norm(x, gamma.clone(), beta.clone(), 1e-6));
+    let fast = time([tensor(dims)], |[x]| {
+        ours::layer_norm(x, gamma.clone(), beta.clone(), 1e-6)
+    });
+    let plain = time([tensor(dims)], |[x]| {
+        reference::layer_norm(x, gamma.clone(), beta.clone(), 1e-6)
+    });
     report("layer norm", bytes, fast, plain, "GB/s");
 
     for (inner, outer) in [(128, 128), (128, 512), (512, 128)] {
         let flops = 2.0 * (4096 * inner * outer) as f64;
         let inputs = || [tensor([1, 1, 4096, inner]), tensor([1, 1, inner, outer])];
         let run = |linear: fn(Tensor<4>, Tensor<2>, Option<Tensor<1>>) -> Tensor<4>| {
-            time(inputs(), |[x, w]| linear(x, w.reshape([inner, outer]), None))
+            time(inputs(), |[x, w]| {
+                linear(x, w.reshape([inner, outer]), None)
+            })
         };
         let (fast, plain) = (run(ours::linear), run(reference::linear));
-        report(&format!("linear {inner} to {outer}"), flops, fast, plain, "GFLOP/s");
+        report(
+            &format!("linear {inner} to {outer}"),
+            flops,
+            fast,
+            plain,
+            "GFLOP/s",
+        );
     }
-    for (dims, keys) in [([64, 4, 64, 32], 64), ([64, 4, 64, 32], 16), ([8, 1, 1024, 64], 1024)] {
+    for (dims, keys) in [
+        ([64, 4, 64, 32], 64),
+        ([64, 4, 64, 32], 16),
+        ([8, 1, 1024, 64], 1024),
+    ] {
         let [b, heads, n, d] = dims;
         let flops = 4.0 * (b * heads * n * keys * d) as f64;
-        let inputs = || [tensor(dims), tensor([b, heads, keys, d]), tensor([b, heads, keys, d])];
+        let inputs = || {
+            [
+                tensor(dims),
+                tensor([b, heads, keys, d]),
+                tensor([b, heads, keys, d]),
+            ]
+        };
         let fast = time(inputs(), |[q, k, v]| ours::attention(q, k, v));
         let plain = time(inputs(), |[q, k, v]| reference::attention(q, k, v));
-        report(&format!("attention {dims:?} {keys} keys"), flops, fast, plain, "GFLOP/s");
+        report(
+            &format!("attention {dims:?} {keys} keys"),
+            flops,
+            fast,
+            plain,
+            "GFLOP/s",
+        );
     }
 }
 
@@ -118,7 +180,10 @@ fn report(name: &str, work: f64, fast: [f64; 2], plain: [f64; 2], unit: &str) {
 }
 
 /// Seconds forwards and backwards, the best of several runs.
-fn time<const N: usize>(inputs: [Tensor<4>; N], op: impl Fn([Tensor<4>; N]) -> Tensor<4>) -> [f64; 2] {
+fn time<const N: usize>(
+    inputs: [Tensor<4>; N],
+    op: impl Fn([Tensor<4>; N]) -> Tensor<4>,
+) -> [f64; 2] {
     let device = Device::flex().autodiff();
     let inputs = inputs.map(|x| Tensor::<4>::from_data(x.into_data(), &device).require_grad());
     let weights = tensor(op(inputs.clone()).dims()).into_data();
@@ -144,6 +209,8 @@ fn ones(n: usize) -> Tensor<1> {
 
 fn tensor(dims: [usize; 4]) -> Tensor<4> {
     let n: usize = dims.iter().product();
-    let values: Vec<f32> = (0..n).map(|i| (i * 7919 % 1009) as f32 / 504.0 - 1.0).collect();
+    let values: Vec<f32> = (0..n)
+        .map(|i| (i * 7919 % 1009) as f32 / 504.0 - 1.0)
+        .collect();
     Tensor::from_data(TensorData::new(values, dims), &Device::flex())
 }

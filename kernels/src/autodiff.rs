@@ -73,7 +73,11 @@ where
     S: Step<B, N>,
 {
     let nodes = inputs.each_ref().map(|x| x.node());
-    match Node::<S>(PhantomData).prepare::<C>(nodes).compute_bound().stateful() {
+    match Node::<S>(PhantomData)
+        .prepare::<C>(nodes)
+        .compute_bound()
+        .stateful()
+    {
         OpsKind::Tracked(mut prep) => {
             let ids = inputs.each_ref().map(|x| prep.checkpoint(x));
             let output = S::forward(inputs.map(|x| x.into_primitive()), options);

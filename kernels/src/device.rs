@@ -130,9 +130,9 @@ pub fn open(choice: DeviceChoice) -> Result<OpenDevice, DeviceError> {
         DeviceChoice::Cuda(index) => cuda(index, "as asked"),
         DeviceChoice::Auto => match cuda(0, "the first GPU, which works") {
             Ok(open) => Ok(open),
-            Err(DeviceError::NotCompiledIn) => {
-                Ok(cpu("the CPU: this program was built without CUDA".to_owned()))
-            }
+            Err(DeviceError::NotCompiledIn) => Ok(cpu(
+                "the CPU: this program was built without CUDA".to_owned(),
+            )),
             Err(DeviceError::Broken(_, why)) => {
                 Ok(cpu(format!("the CPU: no GPU works here ({why})")))
             }
@@ -179,20 +179,30 @@ fn cuda(index: usize, why: &str) -> Result<OpenDevice, DeviceError> {
 
 /// Runs a product and an exponential on a thread of its own and reads them back: a missing
 /// library panics there, not here.
-#[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "only a GPU is tried"))]
+#[cfg_attr(
+    not(any(feature = "cuda", test)),
+    expect(dead_code, reason = "only a GPU is tried")
+)]
 fn smoke(make: impl FnOnce() -> Device + Send + 'static) -> Result<Device, String> {
     use burn::tensor::{DType, Tensor};
 
-    let attempt = std::thread::Builder::new().name("device probe".to_owned()).spawn(move || {
-        let device = make();
-        let x = Tensor::<2>::full([8, 8], 0.125, (&device, DType::F32));
-        let data = x.clone().matmul(x).exp().try_into_data().map_err(|e| e.to_string())?;
-        let values = data.into_vec::<f32>().map_err(|e| format!("{e:?}"))?;
-        match values.iter().all(|v| (v - 0.125_f32.exp()).abs() < 1e-3) {
-            true => Ok(device),
-            false => Err(format!("a product of ones gave {}", values[0])),
-        }
-    });
+    let attempt = std::thread::Builder::new()
+        .name("device probe".to_owned())
+        .spawn(move || {
+            let device = make();
+            let x = Tensor::<2>::full([8, 8], 0.125, (&device, DType::F32));
+            let data = x
+                .clone()
+                .matmul(x)
+                .exp()
+                .try_into_data()
+                .map_err(|e| e.to_string())?;
+            let values = data.into_vec::<f32>().map_err(|e| format!("{e:?}"))?;
+            match values.iter().all(|v| (v - 0.125_f32.exp()).abs() < 1e-3) {
+                true => Ok(device),
+                false => Err(format!("a product of ones gave {}", values[0])),
+            }
+        });
     match attempt.map(|thread| thread.join()) {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(panic)) => Err(panic_text(&*panic)),
@@ -200,11 +210,18 @@ fn smoke(make: impl FnOnce() -> Device + Send + 'static) -> Result<Device, Strin
     }
 }
 
-#[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "only a GPU is tried"))]
+#[cfg_attr(
+    not(any(feature = "cuda", test)),
+    expect(dead_code, reason = "only a GPU is tried")
+)]
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("it failed without a word").lines().next().unwrap_or_default().to_owned()
+    text.unwrap_or("it failed without a word")
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -230,8 +247,15 @@ mod tests {
     #[test]
     fn auto_always_opens_and_says_why() {
         let open = open(DeviceChoice::Auto).unwrap();
-        assert!(open.why().contains(if open.name() == "cpu" { "the CPU" } else { "cuda" }));
-        assert!(open.numerics().ends_with(&format!("kernels {KERNEL_REVISION}")));
+        assert!(open.why().contains(if open.name() == "cpu" {
+            "the CPU"
+        } else {
+            "cuda"
+        }));
+        assert!(
+            open.numerics()
+                .ends_with(&format!("kernels {KERNEL_REVISION}"))
+        );
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -36,7 +36,12 @@ pub struct Padding {
 impl Padding {
     /// `n` on every side: with a `2n + 1` wide kernel and stride 1 the size is kept.
     pub const fn same(n: usize) -> Self {
-        Self { top: n, left: n, bottom: n, right: n }
+        Self {
+            top: n,
+            left: n,
+            bottom: n,
+            right: n,
+        }
     }
 }
 
@@ -65,7 +70,16 @@ pub fn group_norm(
     eps: f64,
 ) -> Tensor<4> {
     match ours(&x) && ours(&gamma) && ours(&beta) {
-        true => norm(x, gamma, beta, NormOptions { groups, eps, silu: false }),
+        true => norm(
+            x,
+            gamma,
+            beta,
+            NormOptions {
+                groups,
+                eps,
+                silu: false,
+            },
+        ),
         false => reference::group_norm(x, gamma, beta, groups, eps),
     }
 }
@@ -79,7 +93,16 @@ pub fn group_norm_silu(
     eps: f64,
 ) -> Tensor<4> {
     match ours(&x) && ours(&gamma) && ours(&beta) {
-        true => norm(x, gamma, beta, NormOptions { groups, eps, silu: true }),
+        true => norm(
+            x,
+            gamma,
+            beta,
+            NormOptions {
+                groups,
+                eps,
+                silu: true,
+            },
+        ),
         false => reference::group_norm_silu(x, gamma, beta, groups, eps),
     }
 }
@@ -92,7 +115,11 @@ pub fn layer_norm<const D: usize>(
     eps: f64,
 ) -> Tensor<D> {
     let width = x.dims()[D - 1];
-    assert_eq!([gamma.dims(), beta.dims()], [[width]; 2], "layer norm over {width} channels");
+    assert_eq!(
+        [gamma.dims(), beta.dims()],
+        [[width]; 2],
+        "layer norm over {width} channels"
+    );
     match ours(&x) && ours(&gamma) && ours(&beta) {
         true => Tensor::from_dispatch(Dispatch::ldm_layer_norm(
             x.into_dispatch(),
@@ -133,7 +160,11 @@ pub fn linear<const D: usize>(
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
     let [inner, outer] = weight.dims();
-    assert_eq!(x.dims()[D - 1], inner, "a linear layer takes the width of its weight");
+    assert_eq!(
+        x.dims()[D - 1],
+        inner,
+        "a linear layer takes the width of its weight"
+    );
     if !(ours(&x) && ours(&weight) && bias.as_ref().is_none_or(ours)) {
         return reference::linear(x, weight, bias);
     }
@@ -149,8 +180,16 @@ pub fn linear<const D: usize>(
 /// `v [b, heads, m, e]` → `[b, heads, n, e]`; no mask.
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     let ([b, heads, _, d], [_, _, m, e]) = (q.dims(), v.dims());
-    assert_eq!(k.dims(), [b, heads, m, d], "keys follow the queries' width and the values' count");
-    assert_eq!(v.dims(), [b, heads, m, e], "values come for the queries' batch and heads");
+    assert_eq!(
+        k.dims(),
+        [b, heads, m, d],
+        "keys follow the queries' width and the values' count"
+    );
+    assert_eq!(
+        v.dims(),
+        [b, heads, m, e],
+        "values come for the queries' batch and heads"
+    );
     match ours(&q) && ours(&k) && ours(&v) {
         true => Tensor::from_dispatch(Dispatch::ldm_attention(
             q.into_dispatch(),
@@ -164,8 +203,15 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
 fn norm(x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, options: NormOptions) -> Tensor<4> {
     let [_, c, _, _] = x.dims();
     let groups = options.groups;
-    assert!(groups > 0 && c.is_multiple_of(groups), "{groups} groups divide {c} channels");
-    assert_eq!([gamma.dims(), beta.dims()], [[c]; 2], "a norm of {c} channels");
+    assert!(
+        groups > 0 && c.is_multiple_of(groups),
+        "{groups} groups divide {c} channels"
+    );
+    assert_eq!(
+        [gamma.dims(), beta.dims()],
+        [[c]; 2],
+        "a norm of {c} channels"
+    );
     Tensor::from_dispatch(Dispatch::ldm_group_norm(
         x.into_dispatch(),
         gamma.into_dispatch(),

@@ -72,13 +72,26 @@ pub fn conv2d(
     stride: usize,
     padding: Padding,
 ) -> Tensor<4> {
-    let Padding { top, left, bottom, right } = padding;
+    let Padding {
+        top,
+        left,
+        bottom,
+        right,
+    } = padding;
     let even = top == bottom && left == right;
     let (x, pad) = match even {
         true => (x, [top, left]),
-        false => (x.pad((left, right, top, bottom), PadMode::Constant(0.0)), [0, 0]),
+        false => (
+            x.pad((left, right, top, bottom), PadMode::Constant(0.0)),
+            [0, 0],
+        ),
     };
-    module::conv2d(x, weight, bias, ConvOptions::new([stride; 2], pad, [1; 2], 1))
+    module::conv2d(
+        x,
+        weight,
+        bias,
+        ConvOptions::new([stride; 2], pad, [1; 2], 1),
+    )
 }
 
 /// `x [.., in] · weight [in, out] + bias [out]` → `[.., out]`.
@@ -103,6 +116,8 @@ pub fn linear<const D: usize>(
 /// `v [b, heads, m, e]` → `[b, heads, n, e]`; no mask.
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     let [_, _, _, d] = q.dims();
-    let scores = q.matmul(k.swap_dims(2, 3)).mul_scalar((d as f64).powf(-0.5));
+    let scores = q
+        .matmul(k.swap_dims(2, 3))
+        .mul_scalar((d as f64).powf(-0.5));
     activation::softmax(scores, 3).matmul(v)
 }

@@ -55,8 +55,20 @@ impl Case {
         let at = |i: usize| x[i].clone();
         let bias = |i: usize| x.get(i).cloned();
         match self {
-            Silu(_) => if fast { ours::silu(at(0)) } else { reference::silu(at(0)) },
-            Gelu(_) => if fast { ours::gelu(at(0)) } else { reference::gelu(at(0)) },
+            Silu(_) => {
+                if fast {
+                    ours::silu(at(0))
+                } else {
+                    reference::silu(at(0))
+                }
+            }
+            Gelu(_) => {
+                if fast {
+                    ours::gelu(at(0))
+                } else {
+                    reference::gelu(at(0))
+                }
+            }
             GroupNorm(d, groups, silu) => {
                 let norm = match (fast, silu) {
                     (true, false) => ours::group_norm,
@@ -67,20 +79,36 @@ impl Case {
                 norm(at(0).reshape(d), at(1), at(2), groups, 1e-5).flatten(0, 3)
             }
             LayerNorm(d) => {
-                let norm = if fast { ours::layer_norm } else { reference::layer_norm };
+                let norm = if fast {
+                    ours::layer_norm
+                } else {
+                    reference::layer_norm
+                };
                 norm(at(0).reshape(d), at(1), at(2), 1e-5).flatten(0, 2)
             }
             Conv(d, o, [kh, kw], stride, padding, _) => {
-                let conv = if fast { ours::conv2d } else { reference::conv2d };
+                let conv = if fast {
+                    ours::conv2d
+                } else {
+                    reference::conv2d
+                };
                 let weight = at(1).reshape([o, d[1], kh, kw]);
                 conv(at(0).reshape(d), weight, bias(2), stride, padding).flatten(0, 3)
             }
             Linear(d, o, _) => {
-                let linear = if fast { ours::linear } else { reference::linear };
+                let linear = if fast {
+                    ours::linear
+                } else {
+                    reference::linear
+                };
                 linear(at(0).reshape(d), at(1).reshape([d[2], o]), bias(2)).flatten(0, 2)
             }
             Attention([b, h, n, m, d, e]) => {
-                let attention = if fast { ours::attention } else { reference::attention };
+                let attention = if fast {
+                    ours::attention
+                } else {
+                    reference::attention
+                };
                 let (k, v) = (at(1).reshape([b, h, m, d]), at(2).reshape([b, h, m, e]));
                 attention(at(0).reshape([b, h, n, d]), k, v).flatten(0, 3)
             }
@@ -96,7 +124,11 @@ impl Case {
         let weights = numbers(y.dims()[0], 99);
         let grads = (y.clone() * flat(&weights, &device)).sum().backward();
         let mut all = vec![read(y)];
-        all.extend(leaves.iter().map(|x| read(x.grad(&grads).expect("every input is tracked"))));
+        all.extend(
+            leaves
+                .iter()
+                .map(|x| read(x.grad(&grads).expect("every input is tracked"))),
+        );
         all
     }
 
@@ -136,8 +168,18 @@ fn largest(values: &[f32]) -> f32 {
 
 fn cases() -> Vec<Case> {
     let same = Padding::same;
-    let odd = Padding { top: 0, left: 0, bottom: 1, right: 1 };
-    let uneven = Padding { top: 2, left: 0, bottom: 1, right: 3 };
+    let odd = Padding {
+        top: 0,
+        left: 0,
+        bottom: 1,
+        right: 1,
+    };
+    let uneven = Padding {
+        top: 2,
+        left: 0,
+        bottom: 1,
+        right: 3,
+    };
     vec![
         Silu(1),
         Silu(40_001),
@@ -188,7 +230,10 @@ fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
     let allowed = tolerance * largest(want).max(1e-3);
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        assert!((got - want).abs() <= allowed, "{what}[{i}] is {got}, the reference {want}");
+        assert!(
+            (got - want).abs() <= allowed,
+            "{what}[{i}] is {got}, the reference {want}"
+        );
     }
 }
 
@@ -223,20 +268,29 @@ fn gradients_agree_with_finite_differences() {
         let loss = |inputs: &[Vec<f32>]| -> f64 {
             let y = &case.evaluate(inputs, true)[0];
             let weights = numbers(y.len(), 99);
-            y.iter().zip(weights).map(|(y, w)| f64::from(*y) * f64::from(w)).sum()
+            y.iter()
+                .zip(weights)
+                .map(|(y, w)| f64::from(*y) * f64::from(w))
+                .sum()
         };
         for i in 0..inputs.len() {
             let direction = numbers(inputs[i].len(), 1000 + i as u64);
             let moved = |by: f32| {
                 let mut inputs = inputs.clone();
-                inputs[i].iter_mut().zip(&direction).for_each(|(x, d)| *x += by * d);
+                inputs[i]
+                    .iter_mut()
+                    .zip(&direction)
+                    .for_each(|(x, d)| *x += by * d);
                 loss(&inputs)
             };
             let slope = (moved(step) - moved(-step)) / f64::from(2.0 * step);
             let along = gradients[i + 1].iter().zip(&direction);
             let want: f64 = along.map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
             let size = f64::from(largest(&gradients[i + 1])) * (direction.len() as f64).sqrt();
-            assert!((slope - want).abs() < 5e-3 * size, "{case:?}, input {i}: {slope} {want}");
+            assert!(
+                (slope - want).abs() < 5e-3 * size,
+                "{case:?}, input {i}: {slope} {want}"
+            );
         }
     }
 }
@@ -246,7 +300,10 @@ fn bits_do_not_depend_on_the_number_of_threads() {
     for case in cases() {
         let inputs = case.random_inputs();
         let on = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             pool.install(|| case.evaluate(&inputs, true))
         };
         let bits = |all: Vec<Vec<f32>>| -> Vec<u32> {
@@ -284,7 +341,11 @@ fn nan_and_infinity_come_out_where_the_reference_lets_them_out() {
             let got = case.evaluate(&inputs, true).swap_remove(0);
             let want = case.evaluate(&inputs, false).swap_remove(0);
             for (i, (got, want)) in got.iter().zip(&want).enumerate() {
-                assert_eq!(got.is_finite(), want.is_finite(), "{case:?} of {value} at {i}");
+                assert_eq!(
+                    got.is_finite(),
+                    want.is_finite(),
+                    "{case:?} of {value} at {i}"
+                );
             }
         }
     }
@@ -296,7 +357,10 @@ fn gelu_is_exact_to_a_millionth() {
     let got = read(ours::gelu(flat(&xs, &Device::flex())));
     for (x, got) in xs.iter().zip(got) {
         let want = f64::from(*x) * normal_cdf(f64::from(*x));
-        assert!((f64::from(got) - want).abs() < 1e-6, "gelu({x}) = {got}, not {want}");
+        assert!(
+            (f64::from(got) - want).abs() < 1e-6,
+            "gelu({x}) = {got}, not {want}"
+        );
     }
 }
 
@@ -314,10 +378,20 @@ fn normal_cdf(x: f64) -> f64 {
 #[test]
 fn views_are_read_as_they_look() {
     let device = Device::flex();
-    let x = flat(&numbers(2 * 6 * 5 * 4, 1), &device).reshape([2, 6, 5, 4]).permute([0, 2, 3, 1]);
+    let x = flat(&numbers(2 * 6 * 5 * 4, 1), &device)
+        .reshape([2, 6, 5, 4])
+        .permute([0, 2, 3, 1]);
     let copy = Tensor::<4>::from_data(x.to_data(), &device);
     let (gamma, beta) = (flat(&numbers(5, 2), &device), flat(&numbers(5, 3), &device));
-    let of = |x: Tensor<4>| read(ours::group_norm_silu(x, gamma.clone(), beta.clone(), 5, 1e-5));
+    let of = |x: Tensor<4>| {
+        read(ours::group_norm_silu(
+            x,
+            gamma.clone(),
+            beta.clone(),
+            5,
+            1e-5,
+        ))
+    };
     assert_eq!(of(x), of(copy));
 }
 
@@ -325,11 +399,16 @@ fn views_are_read_as_they_look() {
 fn what_nobody_asked_a_gradient_of_gets_none() {
     let device = Device::flex().autodiff();
     let x = flat(&numbers(2 * 3 * 8 * 8, 1), &device).reshape([2, 3, 8, 8]);
-    let weight = flat(&numbers(4 * 27, 2), &device).reshape([4, 3, 3, 3]).require_grad();
+    let weight = flat(&numbers(4 * 27, 2), &device)
+        .reshape([4, 3, 3, 3])
+        .require_grad();
     let y = ours::conv2d(x.clone(), weight.clone(), None, 1, Padding::same(1));
     let grads = y.sum().backward();
     assert!(x.grad(&grads).is_none());
-    assert_eq!(weight.grad(&grads).expect("the weight is tracked").dims(), [4, 3, 3, 3]);
+    assert_eq!(
+        weight.grad(&grads).expect("the weight is tracked").dims(),
+        [4, 3, 3, 3]
+    );
 }
 
 #[test]

@@ -14,8 +14,11 @@
 /// When the two differ in length: that is a bug of the caller, not a fault of a picture.
 pub fn psnr(wanted: &[f32], found: &[f32], range: f64) -> f64 {
     assert_eq!(wanted.len(), found.len(), "two pictures of one size");
-    let squares: f64 =
-        wanted.iter().zip(found).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    let squares: f64 = wanted
+        .iter()
+        .zip(found)
+        .map(|(a, b)| f64::from(a - b).powi(2))
+        .sum();
     let mse = squares / wanted.len() as f64;
     10.0 * (range * range / mse).log10()
 }

@@ -132,7 +132,9 @@ fn reads(unet: &UnetAbout, text: &TextEncoderAbout) -> Result<()> {
     if wanted == Some(found) {
         return Ok(());
     }
-    let wanted = wanted.map_or("no text".to_owned(), |width| format!("tokens of width {width}"));
+    let wanted = wanted.map_or("no text".to_owned(), |width| {
+        format!("tokens of width {width}")
+    });
     let message = format!("gives tokens of width {found}, but the UNet wants {wanted}");
     Err(Error::at("text_encoder", message).hint("use the networks of one model"))
 }

@@ -8,6 +8,7 @@ use crate::concat_latent::ConcatLatent;
 use crate::dataset_image::DatasetImage;
 use crate::denoise::Denoise;
 use crate::empty_latent::EmptyLatent;
+use crate::evaluate::Evaluate;
 use crate::load_image::LoadImage;
 use crate::load_latent::LoadLatent;
 use crate::load_model::LoadModel;
@@ -17,6 +18,8 @@ use crate::save_latent::SaveLatent;
 use crate::save_model::SaveModel;
 use crate::save_report::SaveReport;
 use crate::text_encode::TextEncode;
+use crate::train_autoencoder::TrainAutoencoder;
+use crate::train_diffusion::TrainDiffusion;
 use crate::vae_decode::VaeDecode;
 use crate::vae_encode::VaeEncode;
 use crate::world_dataset::WorldDataset;
@@ -40,6 +43,9 @@ pub fn list() -> Vec<Kind> {
         kind::<SaveModel>(),
         kind::<WorldDataset>(),
         kind::<DatasetImage>(),
+        kind::<TrainAutoencoder>(),
+        kind::<TrainDiffusion>(),
+        kind::<Evaluate>(),
         kind::<SaveReport>(),
     ]
 }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
+use ldm_engine::{Ctx, Data, Error, Facts, In, Node, Result};
 use ldm_models::autoencoder::KlAutoencoderConfig;
 use ldm_models::train::autoencoder::AutoencoderTraining;
 use ldm_models::train::{AdamWSettings, Schedule, TrainError};
@@ -72,8 +72,11 @@ pub(crate) struct TrainAutoencoder {
 
 impl TrainAutoencoder {
     fn training(&self, size: usize) -> AutoencoderTraining {
-        let optimizer =
-            AdamWSettings { ema: self.ema, weight_decay: 0.0, ..AdamWSettings::default() };
+        let optimizer = AdamWSettings {
+            ema: self.ema,
+            weight_decay: 0.0,
+            ..AdamWSettings::default()
+        };
         AutoencoderTraining {
             config: KlAutoencoderConfig {
                 in_channels: 3,
@@ -102,7 +105,9 @@ impl TrainAutoencoder {
 
     fn about(&self, dataset: DatasetFacts) -> Result<VaeAbout> {
         let config = self.training(dataset.size).config;
-        config.check().map_err(|e| Error::at("multipliers", e.to_string()))?;
+        config
+            .check()
+            .map_err(|e| Error::at("multipliers", e.to_string()))?;
         let (factor, size) = (config.factor(), dataset.size);
         if !size.is_multiple_of(factor) {
             let message = format!("halves pictures to 1/{factor}, but theirs is {size} px");
@@ -135,14 +140,19 @@ impl Node for TrainAutoencoder {
         let dataset = ctx.get(&self.dataset);
         let about = self.about(dataset.facts())?;
         let training = self.training(dataset.facts().size);
-        let work = ctx.work(&training.fingerprint(dataset.pictures()))?;
+        let fingerprint = training.fingerprint(dataset.pictures());
+        let work = ctx.work(&[fingerprint.as_bytes(), &dataset.identity().0])?;
         let reporter = ctx.reporter();
-        let trained = training.run(dataset.pictures(), &work, machine.device(), &mut |step| {
-            match reporter.step(step.step, step.steps) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            }
-        });
+        let trained =
+            training.run(
+                dataset.pictures(),
+                &work,
+                machine.device(),
+                &mut |step| match reporter.step(step.step, step.steps) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                },
+            );
         Vae::made(about, &trained.map_err(ended)?.model)
     }
 }

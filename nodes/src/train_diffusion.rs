@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use ldm_engine::{Ctx, Error, Facts, In, Node, Outputs, Result};
+use ldm_engine::{Ctx, Data, Error, Facts, In, Node, Outputs, Result};
 use ldm_models::prediction::Prediction;
 use ldm_models::schedule::ScheduleConfig;
 use ldm_models::text::TextTransformerConfig;
@@ -100,7 +100,11 @@ pub(crate) struct Made {
 
 impl TrainDiffusion {
     fn training(&self, vae: &VaeAbout, words: usize) -> DiffusionTraining {
-        let optimizer = AdamWSettings { ema: self.ema, clip: 1.0, ..AdamWSettings::default() };
+        let optimizer = AdamWSettings {
+            ema: self.ema,
+            clip: 1.0,
+            ..AdamWSettings::default()
+        };
         let levels = self.multipliers.len() as u32;
         DiffusionTraining {
             unet: UNetConfig {
@@ -144,10 +148,18 @@ impl Node for TrainDiffusion {
     type Out = Made;
 
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
-        let Some(vae) = facts.of::<VaeAbout, _>(&self.vae) else { return Ok(()) };
+        let Some(vae) = facts.of::<VaeAbout, _>(&self.vae) else {
+            return Ok(());
+        };
         let training = self.training(&vae, 2);
-        training.unet.check().map_err(|e| Error::at("channels", e.to_string()))?;
-        training.text.check().map_err(|e| Error::at("context", e.to_string()))
+        training
+            .unet
+            .check()
+            .map_err(|e| Error::at("channels", e.to_string()))?;
+        training
+            .text
+            .check()
+            .map_err(|e| Error::at("context", e.to_string()))
     }
 
     fn run(&self, ctx: &mut Ctx<'_>) -> Result<Made> {
@@ -156,27 +168,45 @@ impl Node for TrainDiffusion {
         let pictures = dataset.pictures();
         let tokenizer = Tokenizer::from_words(pictures.words(), self.text_length)?;
         let training = self.training(vae.about(), tokenizer.vocabulary());
-        let identity = ldm_engine::Data::identity(&*vae).to_string();
-        let work = ctx.work(&training.fingerprint(pictures, &identity))?;
+        let identity = vae.identity().to_string();
+        let fingerprint = training.fingerprint(pictures, &identity);
+        let work = ctx.work(&[fingerprint.as_bytes(), &dataset.identity().0])?;
         let reporter = ctx.reporter();
         let network = vae.network(&machine, &reporter)?;
         let with = (&*network, &*identity);
-        let trained = training.run(pictures, with, &tokenizer, &work, machine.device(), &mut |at| {
-            let told = match at {
-                Phase::Encode(block, blocks) => reporter.step(block as u64, blocks as u64),
-                Phase::Train(step) => reporter.step(step.step, step.steps),
-            };
-            if told.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
+        let trained = training.run(
+            pictures,
+            with,
+            &tokenizer,
+            &work,
+            machine.device(),
+            &mut |at| {
+                let told = match at {
+                    Phase::Encode(block, blocks) => reporter.step(block as u64, blocks as u64),
+                    Phase::Train(step) => reporter.step(step.step, step.steps),
+                };
+                if told.is_ok() {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            },
+        );
         let trained = trained.map_err(ended)?;
-        let space = LatentSpace { factor: vae.about().config.factor(), scale: trained.scale };
+        let space = LatentSpace {
+            factor: vae.about().config.factor(),
+            scale: trained.scale,
+        };
         let unet = UnetAbout {
             config: training.unet,
             schedule: training.noise,
             prediction: Prediction::Epsilon,
             space,
         };
-        let text = TextEncoderAbout { config: training.text, tokenizer: tokenizer.to_json()? };
+        let text = TextEncoderAbout {
+            config: training.text,
+            tokenizer: tokenizer.to_json()?,
+        };
         Ok(Made {
             unet: Unet::made(unet, &trained.model.unet)?,
             text_encoder: TextEncoder::made(text, &trained.model.text)?,

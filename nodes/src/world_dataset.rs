@@ -49,7 +49,7 @@ struct World {
 
 impl World {
     fn scene(&self, index: usize) -> Scene {
-        let seed = train::Draw::new(self.seed, index as u64).word();
+        let seed = self.seed.wrapping_mul(1 << 32).wrapping_add(index as u64);
         match self.split {
             Split::Train => Scene::train(seed),
             Split::Any => Scene::from_seed(seed),
@@ -78,6 +78,13 @@ impl train::Dataset for World {
             .captions()
             .into_iter()
             .map(|caption| caption.text)
+            .collect()
+    }
+
+    fn words(&self) -> Vec<String> {
+        ldm_world::vocabulary()
+            .iter()
+            .map(|word| (*word).to_owned())
             .collect()
     }
 }

@@ -8,7 +8,12 @@ use crate::lab::{Ended, Lab, models, root, updates, utf8};
 fn check(graph: &str) -> Ended {
     let lab = Lab::new();
     let mut command = lab.command(["check", graph, "--models", utf8(models())]);
-    Ended::of(command.current_dir(root()).output().expect("the program starts"))
+    Ended::of(
+        command
+            .current_dir(root())
+            .output()
+            .expect("the program starts"),
+    )
 }
 
 /// The graphs of a folder, as paths from the root, in order.
@@ -24,7 +29,10 @@ fn graphs(folder: &str) -> Vec<String> {
 }
 
 fn name(path: &Path) -> String {
-    path.file_name().expect("a file").to_string_lossy().into_owned()
+    path.file_name()
+        .expect("a file")
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// How many places are tried depends on how deep the repository lies.
@@ -67,7 +75,10 @@ fn every_bad_graph_says_where_and_without_colour() {
         let said = std::fs::read_to_string(root().join(&graph).with_extension("txt"));
         let said = said.unwrap_or_else(|_| panic!("{graph} has no expectation"));
         assert!(said.starts_with("error: "), "{graph}");
-        assert!(said.contains(&format!("--> {graph}:")), "{graph} is not named:\n{said}");
+        assert!(
+            said.contains(&format!("--> {graph}:")),
+            "{graph} is not named:\n{said}"
+        );
         assert!(!said.contains('\x1b'), "{graph}");
     }
 }
@@ -77,10 +88,21 @@ fn all_errors_of_all_graphs_are_shown_at_once() {
     let said = check("tests/graphs/bad/many_errors.ron").err;
     assert!(said.matches("error: ").count() >= 4, "{said}");
     let lab = Lab::new();
-    let (a, b) = ("tests/graphs/bad/json.ron", "tests/graphs/bad/self_link.ron");
+    let (a, b) = (
+        "tests/graphs/bad/json.ron",
+        "tests/graphs/bad/self_link.ron",
+    );
     let mut command = lab.command(["check", a, b]);
-    let ended = Ended::of(command.current_dir(root()).output().expect("the program starts"));
-    ended.code(2).says(&format!("--> {a}:")).says(&format!("--> {b}:"));
+    let ended = Ended::of(
+        command
+            .current_dir(root())
+            .output()
+            .expect("the program starts"),
+    );
+    ended
+        .code(2)
+        .says(&format!("--> {a}:"))
+        .says(&format!("--> {b}:"));
 }
 
 #[test]
@@ -88,7 +110,11 @@ fn every_good_graph_is_fine() {
     for graph in graphs("tests/graphs/good") {
         let ended = check(&graph);
         ended.code(0);
-        assert!(ended.out.starts_with(&format!("{graph}: fine, ")), "{}", ended.out);
+        assert!(
+            ended.out.starts_with(&format!("{graph}: fine, ")),
+            "{}",
+            ended.out
+        );
     }
 }
 

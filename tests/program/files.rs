@@ -37,7 +37,11 @@ fn header(file: &[u8]) -> String {
 
 #[track_caller]
 fn refused(ended: &Ended) {
-    ended.code(2).says("error: `model.path`").says("g.ron:2:").says("vae.safetensors");
+    ended
+        .code(2)
+        .says("error: `model.path`")
+        .says("g.ron:2:")
+        .says("vae.safetensors");
     assert!(!ended.err.contains("bug"), "{}", ended.err);
 }
 
@@ -90,14 +94,18 @@ fn offsets_that_overlap_or_lead_out_are_refused() {
 #[test]
 fn a_header_that_is_no_json_is_refused() {
     refused(&with_vae(|_| safetensors("this is no JSON", 0)));
-    refused(&with_vae(|_| b"PK\x03\x04 this is a zip, as checkpoints of torch are".to_vec()));
+    refused(&with_vae(|_| {
+        b"PK\x03\x04 this is a zip, as checkpoints of torch are".to_vec()
+    }));
 }
 
 #[test]
 fn a_wrong_shape_or_type_names_the_tensor_and_both_sides() {
     let change = |file: Vec<u8>, from: &str, to: &str| {
         let before = header(&file);
-        let at = before.find(from).unwrap_or_else(|| panic!("{from} is not in {before}"));
+        let at = before
+            .find(from)
+            .unwrap_or_else(|| panic!("{from} is not in {before}"));
         let after = format!("{}{to}{}", &before[..at], &before[at + from.len()..]);
         let data = file.len() - 8 - before.len();
         safetensors(&after, data)
@@ -116,9 +124,19 @@ fn a_manifest_that_is_none_is_refused() {
     let lab = Lab::new();
     make_model(&lab.path("weights/text"));
     lab.write("g.ron", OPEN);
-    for wrong in ["", "Model(", "Model(format: 99)", "{}", "\u{feff}Model()", "Model(vae: 3)"] {
+    for wrong in [
+        "",
+        "Model(",
+        "Model(format: 99)",
+        "{}",
+        "\u{feff}Model()",
+        "Model(vae: 3)",
+    ] {
         lab.write("weights/text/model.ron", wrong);
-        lab.run(["check", "g.ron"]).code(2).says("error: `model.path`").says("model.ron");
+        lab.run(["check", "g.ron"])
+            .code(2)
+            .says("error: `model.path`")
+            .says("model.ron");
     }
     lab.write("weights/text/model.ron", b"Model(\xff)");
     lab.run(["check", "g.ron"]).code(2).says("UTF-8");
@@ -127,11 +145,21 @@ fn a_manifest_that_is_none_is_refused() {
 #[test]
 fn a_picture_that_is_none_is_refused() {
     let lab = Lab::new();
-    lab.write("g.ron", r#"Graph(
+    lab.write(
+        "g.ron",
+        r#"Graph(
         nodes: {"photo": LoadImage(path: "a.png")}, outputs: {"x": "photo.image"},
-    )"#);
+    )"#,
+    );
     let lie = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\xff\xff\xff\xff\xff\xff\xff\x08\x02\0\0\0";
-    for wrong in [&b""[..], b"no picture", b"\x89PNG\r\n\x1a\n", lie, b"GIF89a", b"\xff\xd8\xff"] {
+    for wrong in [
+        &b""[..],
+        b"no picture",
+        b"\x89PNG\r\n\x1a\n",
+        lie,
+        b"GIF89a",
+        b"\xff\xd8\xff",
+    ] {
         lab.write("a.png", wrong);
         let ended = lab.run(["check", "g.ron"]);
         ended.code(2).says("error: `photo").says("a.png");
@@ -149,7 +177,10 @@ fn a_graph_of_a_hundred_megabytes_is_refused_at_once() {
     text.push_str("})\n");
     lab.write("large.ron", text);
     let start = std::time::Instant::now();
-    lab.run(["check", "large.ron"]).code(2).says("large.ron").says("bytes");
+    lab.run(["check", "large.ron"])
+        .code(2)
+        .says("large.ron")
+        .says("bytes");
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }
 
@@ -159,5 +190,7 @@ fn endless_and_odd_files_are_refused() {
     lab.run(["check", "/dev/zero"]).code(2).says("/dev/zero");
     lab.run(["check", "."]).code(2).says("error: ");
     lab.write("empty.ron", "");
-    lab.run(["check", "empty.ron"]).code(2).says("empty.ron:1:1");
+    lab.run(["check", "empty.ron"])
+        .code(2)
+        .says("empty.ron:1:1");
 }

@@ -9,7 +9,11 @@ use crate::lab::root;
 /// Every crate with the crates of ours that it may use.
 const ARROWS: [(&str, &str, &[&str]); 6] = [
     ("ldm-graph", "", &["ldm-engine", "ldm-nodes"]),
-    ("ldm-nodes", "nodes", &["ldm-engine", "ldm-models", "ldm-world"]),
+    (
+        "ldm-nodes",
+        "nodes",
+        &["ldm-engine", "ldm-models", "ldm-world"],
+    ),
     ("ldm-models", "models", &["ldm-kernels"]),
     ("ldm-kernels", "kernels", &[]),
     ("ldm-engine", "engine", &["ldm-engine-derive"]),
@@ -17,7 +21,14 @@ const ARROWS: [(&str, &str, &[&str]); 6] = [
 ];
 
 /// The crates below the command, by folder.
-const ROOMS: [&str; 6] = ["engine", "engine/derive", "nodes", "models", "kernels", "world"];
+const ROOMS: [&str; 6] = [
+    "engine",
+    "engine/derive",
+    "nodes",
+    "models",
+    "kernels",
+    "world",
+];
 
 /// Names in the sections of a manifest that a build of the program uses.
 fn dependencies(manifest: &str) -> Vec<String> {
@@ -55,7 +66,9 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let code = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).expect("a source file");
         let product = text.split("#[cfg(test)]").next().unwrap_or("");
-        let lines = product.lines().map(|line| line.split("//").next().unwrap_or(""));
+        let lines = product
+            .lines()
+            .map(|line| line.split("//").next().unwrap_or(""));
         (path, lines.collect::<Vec<_>>().join("\n"))
     };
     files.into_iter().map(code).collect()
@@ -94,9 +107,15 @@ fn dependencies_of_a_manifest_are_read() {
 fn the_arrows_between_the_crates_hold() {
     for (name, folder, allowed) in ARROWS {
         let found = dependencies(&manifest(folder));
-        assert!(!found.is_empty() || allowed.is_empty(), "{name} has dependencies");
+        assert!(
+            !found.is_empty() || allowed.is_empty(),
+            "{name} has dependencies"
+        );
         for other in found.iter().filter(|other| other.starts_with("ldm-")) {
-            assert!(allowed.contains(&other.as_str()), "{name} must not use {other}");
+            assert!(
+                allowed.contains(&other.as_str()),
+                "{name} must not use {other}"
+            );
         }
     }
 }
@@ -113,25 +132,43 @@ fn the_command_and_the_engine_know_no_tensors() {
     }
     for refused in ["image", "clap", "tokio"] {
         let found = dependencies(&manifest("engine"));
-        assert!(!found.iter().any(|other| other == refused), "the engine uses {refused}");
+        assert!(
+            !found.iter().any(|other| other == refused),
+            "the engine uses {refused}"
+        );
     }
 }
 
 #[test]
 fn only_kernels_names_a_backend() {
-    let backends = ["burn_flex", "burn_cubecl", "burn_cuda", "burn_dispatch", "cubecl"];
+    let backends = [
+        "burn_flex",
+        "burn_cubecl",
+        "burn_cuda",
+        "burn_dispatch",
+        "cubecl",
+    ];
     for folder in ["", "engine", "nodes", "models", "world"] {
         never(folder, &backends);
         for other in dependencies(&manifest(folder)) {
             let backend = other.replace('-', "_");
-            assert!(!backends.contains(&backend.as_str()), "`{folder}` uses {other}");
+            assert!(
+                !backends.contains(&backend.as_str()),
+                "`{folder}` uses {other}"
+            );
         }
     }
 }
 
 #[test]
 fn only_the_command_prints_exits_or_reads_the_environment() {
-    let mut words = vec!["io::stdout", "io::stderr", "process::exit", "env::var", "env::args"];
+    let mut words = vec![
+        "io::stdout",
+        "io::stderr",
+        "process::exit",
+        "env::var",
+        "env::args",
+    ];
     words.extend(["println!", "print!", "eprintln!", "eprint!", "dbg!"]);
     for folder in ROOMS {
         never(folder, &words);
@@ -141,7 +178,10 @@ fn only_the_command_prints_exits_or_reads_the_environment() {
 #[test]
 fn nothing_opens_a_network() {
     for folder in ROOMS.into_iter().chain([""]) {
-        never(folder, &["std::net", "TcpStream", "UdpSocket", "TcpListener"]);
+        never(
+            folder,
+            &["std::net", "TcpStream", "UdpSocket", "TcpListener"],
+        );
     }
 }
 
@@ -150,16 +190,39 @@ fn no_crate_that_speaks_to_a_network_is_linked() {
     let arguments = "tree --offline --locked --edges normal --prefix none --format {p} \
                      --target x86_64-unknown-linux-gnu --package ldm-graph";
     let mut command = Command::new(env!("CARGO"));
-    let output = command.args(arguments.split_whitespace()).current_dir(root()).output();
+    let output = command
+        .args(arguments.split_whitespace())
+        .current_dir(root())
+        .output();
     let output = output.expect("cargo starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let tree = String::from_utf8_lossy(&output.stdout);
-    let linked: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-    assert!(linked.contains(&"burn") && linked.contains(&"ldm-engine"), "{linked:?}");
+    let linked: Vec<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(
+        linked.contains(&"burn") && linked.contains(&"ldm-engine"),
+        "{linked:?}"
+    );
     let refused = [
-        "reqwest", "hyper", "ureq", "curl", "isahc", "attohttpc", "surf", "h2", "rustls",
-        "native-tls", "openssl", "tokio", "async-std", "hf-hub", "socket2", "quinn",
+        "reqwest",
+        "hyper",
+        "ureq",
+        "curl",
+        "isahc",
+        "attohttpc",
+        "surf",
+        "h2",
+        "rustls",
+        "native-tls",
+        "openssl",
+        "tokio",
+        "async-std",
+        "hf-hub",
+        "socket2",
+        "quinn",
     ];
     for name in refused {
         assert!(!linked.contains(&name), "{name} is linked");
@@ -174,9 +237,15 @@ fn files_are_of_a_length_that_can_be_read() {
             let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or("");
             let (lines, name) = (product.lines().count(), path.display());
             assert!(lines <= 700, "{name} has {lines} lines");
-            assert!(text.starts_with("//!"), "{name} does not say what it is for");
+            assert!(
+                text.starts_with("//!"),
+                "{name} does not say what it is for"
+            );
             let wide = text.lines().find(|line| line.chars().count() > 100);
-            assert!(wide.is_none_or(|line| line.contains("http")), "{name}: {wide:?}");
+            assert!(
+                wide.is_none_or(|line| line.contains("http")),
+                "{name}: {wide:?}"
+            );
         }
     }
 }

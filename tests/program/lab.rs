@@ -54,7 +54,9 @@ pub struct Ended {
 impl Lab {
     /// An empty folder.
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+        Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        }
     }
 
     /// A path in the folder.
@@ -74,17 +76,31 @@ impl Lab {
     /// The program, not yet started, in this folder and away from the user's own.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ldm-graph"));
-        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
-        for name in ["NO_COLOR", "RUST_BACKTRACE", "LDM_GRAPH_MODELS", "CLICOLOR_FORCE"] {
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        for name in [
+            "NO_COLOR",
+            "RUST_BACKTRACE",
+            "LDM_GRAPH_MODELS",
+            "CLICOLOR_FORCE",
+        ] {
             command.env_remove(name);
         }
-        command.env("XDG_DATA_HOME", self.path("data")).env("XDG_CACHE_HOME", self.path("cache"));
+        command
+            .env("XDG_DATA_HOME", self.path("data"))
+            .env("XDG_CACHE_HOME", self.path("cache"));
         command
     }
 
     /// Runs the program to its end.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ended {
-        Ended::of(self.command(arguments).output().expect("the program starts"))
+        Ended::of(
+            self.command(arguments)
+                .output()
+                .expect("the program starts"),
+        )
     }
 
     /// `ldm-graph run` of a graph with these nodes, with the model at hand.
@@ -114,14 +130,22 @@ impl Ended {
     /// Asserts the exit code, showing what was said when it is another.
     #[track_caller]
     pub fn code(&self, wanted: i32) -> &Self {
-        assert_eq!(self.code, wanted, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        assert_eq!(
+            self.code, wanted,
+            "stdout:\n{}\nstderr:\n{}",
+            self.out, self.err
+        );
         self
     }
 
     /// Asserts that stderr says this.
     #[track_caller]
     pub fn says(&self, words: &str) -> &Self {
-        assert!(self.err.contains(words), "`{words}` is not in:\n{}", self.err);
+        assert!(
+            self.err.contains(words),
+            "`{words}` is not in:\n{}",
+            self.err
+        );
         self
     }
 }
@@ -169,15 +193,37 @@ pub fn make_model(folder: &Path) {
         head_width: 2,
     };
     let device = Device::default();
-    write(vae.init(&device, 1).expect("a sound shape"), &folder.join("vae.safetensors"));
-    write(unet.init(&device, 2).expect("a sound shape"), &folder.join("unet.safetensors"));
-    write(text.init(&device, 3).expect("a sound shape"), &folder.join("text.safetensors"));
+    write(
+        vae.init(&device, 1).expect("a sound shape"),
+        &folder.join("vae.safetensors"),
+    );
+    write(
+        unet.init(&device, 2).expect("a sound shape"),
+        &folder.join("unet.safetensors"),
+    );
+    write(
+        text.init(&device, 3).expect("a sound shape"),
+        &folder.join("text.safetensors"),
+    );
     let json = tokenizer.to_json().expect("a tokenizer can be written");
     std::fs::write(folder.join("tokenizer.json"), json).expect("a file can be written");
-    let mut manifest = Manifest::new("tiny", LatentSpec { factor: 8, channels: 4, scale: 0.5 });
+    let mut manifest = Manifest::new(
+        "tiny",
+        LatentSpec {
+            factor: 8,
+            channels: 4,
+            scale: 0.5,
+        },
+    );
     manifest.schedule = Some(ScheduleConfig::scaled_linear(0.0015, 0.0195));
-    manifest.vae = Some(VaePart { file: "vae.safetensors".into(), config: VaeConfig::Kl(vae) });
-    manifest.unet = Some(UNetPart { file: "unet.safetensors".into(), config: unet });
+    manifest.vae = Some(VaePart {
+        file: "vae.safetensors".into(),
+        config: VaeConfig::Kl(vae),
+    });
+    manifest.unet = Some(UNetPart {
+        file: "unet.safetensors".into(),
+        config: unet,
+    });
     manifest.text_encoder = Some(TextPart {
         file: "text.safetensors".into(),
         tokenizer: "tokenizer.json".into(),

@@ -13,7 +13,10 @@ fn the_reference_page_is_what_the_program_prints() {
     }
     let page = std::fs::read_to_string(&path).unwrap_or_default();
     let hint = "write it anew: `ldm-graph nodes --markdown > docs/nodes.md`";
-    assert!(page == printed.out, "docs/nodes.md is not what the node library says; {hint}");
+    assert!(
+        page == printed.out,
+        "docs/nodes.md is not what the node library says; {hint}"
+    );
 }
 
 #[test]
@@ -22,6 +25,9 @@ fn the_reference_page_holds_every_kind() {
     let page = lab.run(["nodes", "--markdown"]).out;
     for line in lab.run(["nodes"]).out.lines() {
         let kind = line.split(' ').next().expect("a word");
-        assert!(page.contains(&format!("\n## {kind}\n")), "{kind} has no chapter");
+        assert!(
+            page.contains(&format!("\n## {kind}\n")),
+            "{kind} has no chapter"
+        );
     }
 }

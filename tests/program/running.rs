@@ -26,8 +26,12 @@ fn events(ended: &Ended) -> Vec<Value> {
 }
 
 fn names(done: &Value, list: &str) -> Vec<String> {
-    let list = done[list].as_array().unwrap_or_else(|| panic!("no `{list}` in {done}"));
-    list.iter().map(|name| name.as_str().expect("a name").to_owned()).collect()
+    let list = done[list]
+        .as_array()
+        .unwrap_or_else(|| panic!("no `{list}` in {done}"));
+    list.iter()
+        .map(|name| name.as_str().expect("a name").to_owned())
+        .collect()
 }
 
 #[test]
@@ -39,7 +43,10 @@ fn a_picture_is_written_below_out_and_its_path_printed() {
     let png = lab.read("pictures/a-0.png").expect("the picture");
     assert!(png.starts_with(b"\x89PNG"));
     let text = String::from_utf8_lossy(&png);
-    assert!(text.contains("LoadModel(") && !text.contains("/tmp"), "it carries its graph");
+    assert!(
+        text.contains("LoadModel(") && !text.contains("/tmp"),
+        "it carries its graph"
+    );
     assert!(lab.read("out/a-0.png").is_none());
 }
 
@@ -48,13 +55,21 @@ fn the_same_seed_gives_the_same_bytes_on_one_thread_and_on_two() {
     let lab = Lab::new();
     let mut pictures = Vec::new();
     for (out, threads) in [("one", "1"), ("two", "2"), ("again", "2")] {
-        lab.graph(PICTURE, &["--out", out, "--threads", threads]).code(0);
-        let read = |index| lab.read(&format!("{out}/a-{index}.png")).expect("a picture");
+        lab.graph(PICTURE, &["--out", out, "--threads", threads])
+            .code(0);
+        let read = |index| {
+            lab.read(&format!("{out}/a-{index}.png"))
+                .expect("a picture")
+        };
         pictures.push([read(0), read(1)]);
     }
     assert!(pictures[0] == pictures[1] && pictures[1] == pictures[2]);
-    assert_ne!(pictures[0][0], pictures[0][1], "a batch is not one picture twice");
-    lab.graph(PICTURE, &["--out", "other", "--set", "latent.seed=2"]).code(0);
+    assert_ne!(
+        pictures[0][0], pictures[0][1],
+        "a batch is not one picture twice"
+    );
+    lab.graph(PICTURE, &["--out", "other", "--set", "latent.seed=2"])
+        .code(0);
     assert_ne!(lab.read("other/a-0.png").as_ref(), Some(&pictures[0][0]));
 }
 
@@ -64,7 +79,10 @@ fn what_stands_there_is_kept_or_avoided_or_overwritten() {
     lab.graph(PICTURE, &[]).code(0);
     let first = lab.read("out/a-0.png").expect("the picture");
     assert_eq!(lab.graph(PICTURE, &[]).out, "out/a-0.png\nout/a-1.png\n");
-    assert!(lab.read("out/a-0-2.png").is_none(), "the same bytes are kept");
+    assert!(
+        lab.read("out/a-0-2.png").is_none(),
+        "the same bytes are kept"
+    );
     let other = ["--set", "latent.seed=2"];
     let ended = lab.graph(PICTURE, &other);
     assert_eq!(ended.code(0).out, "out/a-0-2.png\nout/a-1-2.png\n");
@@ -96,20 +114,35 @@ fn events_are_one_object_a_line_and_every_node_is_in_exactly_one_list() {
         all.extend(names(done, list));
     }
     all.sort();
-    let planned = ["empty", "image", "latent", "model", "noise", "save", "spare", "wanted"];
+    let planned = [
+        "empty", "image", "latent", "model", "noise", "save", "spare", "wanted",
+    ];
     assert_eq!(all, planned);
     assert_eq!(names(done, "unneeded"), ["spare"]);
     assert_eq!(names(done, "outputs"), ["out/a-0.png", "out/a-1.png"]);
-    assert!(done["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0));
+    assert!(
+        done["seconds"]
+            .as_f64()
+            .is_some_and(|seconds| seconds > 0.0)
+    );
     for event in &events {
         let known = ["plan", "node", "load", "wrote", "note", "done"];
-        assert!(known.contains(&event["event"].as_str().expect("a name")), "{event}");
+        assert!(
+            known.contains(&event["event"].as_str().expect("a name")),
+            "{event}"
+        );
     }
     let progress = |event: &&Value| event["node"] == "latent" && event["state"] == "progress";
     let steps: Vec<_> = events.iter().filter(progress).collect();
     assert_eq!(steps.len(), 4);
-    assert_eq!((&steps[3]["step"], &steps[3]["steps"]), (&4.into(), &4.into()));
-    assert!(events.iter().any(|event| event["event"] == "load"), "weights are loaded");
+    assert_eq!(
+        (&steps[3]["step"], &steps[3]["steps"]),
+        (&4.into(), &4.into())
+    );
+    assert!(
+        events.iter().any(|event| event["event"] == "load"),
+        "weights are loaded"
+    );
 }
 
 #[test]
@@ -127,9 +160,13 @@ fn a_failed_run_ends_in_one_and_says_what_failed() {
 #[test]
 fn a_wrong_graph_ends_in_two_before_anything_is_written() {
     let lab = Lab::new();
-    lab.graph(PICTURE, &["--set", "latent.steps=0"]).code(2).says("`latent.steps` takes 1 to");
+    lab.graph(PICTURE, &["--set", "latent.steps=0"])
+        .code(2)
+        .says("`latent.steps` takes 1 to");
     assert!(lab.read("out/a-0.png").is_none());
-    lab.graph(PICTURE, &["--device", "cuda:99"]).code(2).says("error: ");
+    lab.graph(PICTURE, &["--device", "cuda:99"])
+        .code(2)
+        .says("error: ");
 }
 
 #[test]
@@ -138,7 +175,10 @@ fn only_makes_a_node_the_root() {
     ended.code(0);
     let events = events(&ended);
     let done = events.last().expect("events");
-    assert!(names(done, "unneeded").contains(&"save".to_owned()), "{done}");
+    assert!(
+        names(done, "unneeded").contains(&"save".to_owned()),
+        "{done}"
+    );
     assert!(names(done, "ran").contains(&"spare".to_owned()), "{done}");
 }
 
@@ -148,7 +188,10 @@ fn quiet_says_nothing_but_results_and_verbose_says_why() {
     let quiet = lab.graph(PICTURE, &["-q"]);
     assert_eq!(quiet.code(0).err, "");
     assert_eq!(quiet.out, "out/a-0.png\nout/a-1.png\n");
-    lab.graph(PICTURE, &["-v"]).code(0).says("latent: runs").says("loaded");
+    lab.graph(PICTURE, &["-v"])
+        .code(0)
+        .says("latent: runs")
+        .says("loaded");
 }
 
 #[test]

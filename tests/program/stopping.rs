@@ -40,7 +40,9 @@ fn started(lab: &Lab) -> (Child, BufReader<ChildStdout>) {
 
 fn signal(child: &Child, name: &str) {
     let mut command = Command::new("sh");
-    let status = command.args(["-c", &format!("kill -{name} {}", child.id())]).status();
+    let status = command
+        .args(["-c", &format!("kill -{name} {}", child.id())])
+        .status();
     assert!(status.expect("there is a shell").success());
 }
 
@@ -57,7 +59,10 @@ fn a_signal_stops_at_the_next_step_and_keeps_what_had_finished() {
         let last = rest.lines().last().expect("events");
         let done: Value = serde_json::from_str(last).expect("an event");
         assert_eq!(done["event"], "done");
-        assert_eq!(done["cancelled"], serde_json::json!(["latent", "image", "save"]));
+        assert_eq!(
+            done["cancelled"],
+            serde_json::json!(["latent", "image", "save"])
+        );
         assert!(done["ran"].to_string().contains("wanted"), "{done}");
         assert!(lab.read("out/a.png").is_none());
     }
@@ -69,7 +74,9 @@ fn a_second_signal_ends_it() {
     let (child, lines) = started(&lab);
     signal(&child, "INT");
     // The first may have ended it already.
-    let _ = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status();
+    let _ = Command::new("sh")
+        .args(["-c", &format!("kill -INT {}", child.id())])
+        .status();
     drop(lines);
     let ended = Ended::of(child.wait_with_output().expect("the program ends"));
     ended.code(130);
@@ -82,5 +89,9 @@ fn a_reader_that_goes_away_stops_the_run_quietly() {
     drop(lines);
     let ended = Ended::of(child.wait_with_output().expect("the program ends"));
     ended.code(130);
-    assert!(!ended.err.contains("error") && !ended.err.contains("bug"), "{}", ended.err);
+    assert!(
+        !ended.err.contains("error") && !ended.err.contains("bug"),
+        "{}",
+        ended.err
+    );
 }

@@ -154,6 +154,7 @@ fn run(shared: &Shared<'_>, job: RunJob, answers: &Sender<Answer>) -> Outcome {
         wrote: Vec::new(),
         extensions: &shared.host.extensions,
         previews: shared.host.previews.as_deref(),
+        work: shared.host.work.as_deref(),
         threads: shared.host.threads.max(1),
         recipe: &recipe,
     };

@@ -42,6 +42,8 @@ pub struct Host {
     pub overwrite: bool,
     /// Where previews may be put.
     pub previews: Option<PathBuf>,
+    /// Where long nodes keep unfinished work, to continue in another run.
+    pub work: Option<PathBuf>,
     /// CPU threads.
     pub threads: usize,
     /// Everything that may change bits: backend family, dtype, kernel revision, instruction set.
@@ -94,6 +96,7 @@ impl Default for Host {
             out: PathBuf::from("out"),
             overwrite: false,
             previews: None,
+            work: None,
             threads: 1,
             numerics: String::new(),
             extensions: Extensions::default(),

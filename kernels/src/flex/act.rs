@@ -29,14 +29,18 @@ pub(crate) fn gelu_gradient(x: &[f32], dy: &[f32]) -> Vec<f32> {
 
 fn map(x: &[f32], f: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
     filled(x.len(), |y| {
-        y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| f(x, y));
+        y.par_chunks_mut(CHUNK)
+            .zip(x.par_chunks(CHUNK))
+            .for_each(|(y, x)| f(x, y));
     })
 }
 
 fn map2(x: &[f32], dy: &[f32], f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) -> Vec<f32> {
     filled(x.len(), |dx| {
         let inputs = x.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));
-        dx.par_chunks_mut(CHUNK).zip(inputs).for_each(|(dx, (x, dy))| f(x, dy, dx));
+        dx.par_chunks_mut(CHUNK)
+            .zip(inputs)
+            .for_each(|(dx, (x, dy))| f(x, dy, dx));
     })
 }
 

@@ -46,10 +46,24 @@ pub(crate) fn forward(q: &[f32], k: &[f32], v: &[f32], s: Sizes) -> Vec<f32> {
             let mut scores = Scratch::new(QUERIES * s.keys);
             let rows = pair.weights(first, &mut scores);
             let c = out.at((task / blocks * s.queries + first) * s.values);
-            let (a, b) = (Strided::rows(&scores, s.keys), Strided::rows(pair.v, s.values));
+            let (a, b) = (
+                Strided::rows(&scores, s.keys),
+                Strided::rows(pair.v, s.values),
+            );
             let (m, n, k) = (rows, s.values, s.keys);
             // SAFETY: this task alone writes these rows of this pair.
-            unsafe { Product { m, n, k, a, b, c, c_row: n }.run(Onto::Zero) };
+            unsafe {
+                Product {
+                    m,
+                    n,
+                    k,
+                    a,
+                    b,
+                    c,
+                    c_row: n,
+                }
+                .run(Onto::Zero)
+            };
         });
     })
 }
@@ -104,7 +118,15 @@ impl<'a> Pair<'a> {
         let a = Strided::rows(&self.q[first * s.width..], s.width);
         let b = Strided::rows(self.k, s.width).transposed();
         let c = scores.as_mut_ptr();
-        let product = Product { m: rows, n: s.keys, k: s.width, a, b, c, c_row: s.keys };
+        let product = Product {
+            m: rows,
+            n: s.keys,
+            k: s.width,
+            a,
+            b,
+            c,
+            c_row: s.keys,
+        };
         // SAFETY: `scores` holds a block of rows.
         unsafe { product.run(Onto::Zero) };
         for row in scores.chunks_exact_mut(s.keys.max(1)).take(rows) {
@@ -126,12 +148,25 @@ impl<'a> Pair<'a> {
             let p = Strided::rows(&weights, s.keys);
             let multiply = |m, n, k, a, b, c, onto| {
                 // SAFETY: `c` has `m` rows of `n`, which this pair alone writes.
-                unsafe { Product { m, n, k, a, b, c, c_row: n }.run(onto) };
+                unsafe {
+                    Product {
+                        m,
+                        n,
+                        k,
+                        a,
+                        b,
+                        c,
+                        c_row: n,
+                    }
+                    .run(onto)
+                };
             };
             multiply(s.keys, s.values, m, p.transposed(), dy, dv, onto);
             let v = Strided::rows(self.v, s.values).transposed();
             multiply(m, s.keys, s.values, dy, v, slopes.as_mut_ptr(), Onto::Zero);
-            let rows = slopes.chunks_exact_mut(s.keys.max(1)).zip(weights.chunks_exact(s.keys.max(1)));
+            let rows = slopes
+                .chunks_exact_mut(s.keys.max(1))
+                .zip(weights.chunks_exact(s.keys.max(1)));
             for (slope, weight) in rows.take(m) {
                 through_softmax(weight, slope, s.scale());
             }
@@ -163,7 +198,10 @@ fn softmax_body<const FMA: bool>(row: &mut [f32], scale: f32) {
             *lane = if *x > *lane { *x } else { *lane };
         }
     }
-    let high = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+    let high = lanes
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |a, b| a.max(*b));
     for x in row.iter_mut() {
         *x = exp::<FMA>((*x - high) * scale);
     }
@@ -177,7 +215,9 @@ fn softmax_body<const FMA: bool>(row: &mut [f32], scale: f32) {
 #[inline(always)]
 fn sum_blocks(row: &[f32], term: impl Fn(&[f32], usize) -> f32) -> f64 {
     let blocks = row.chunks(super::simd::BLOCK);
-    blocks.map(|b| f64::from(lane_sum(b.len(), |i| term(b, i)))).sum()
+    blocks
+        .map(|b| f64::from(lane_sum(b.len(), |i| term(b, i))))
+        .sum()
 }
 
 #[inline(always)]

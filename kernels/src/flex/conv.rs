@@ -48,7 +48,12 @@ impl Sizes {
 
     /// Height and width with the border.
     fn bordered(&self) -> [usize; 2] {
-        let Padding { top, left, bottom, right } = self.padding;
+        let Padding {
+            top,
+            left,
+            bottom,
+            right,
+        } = self.padding;
         [self.height + top + bottom, self.width + left + right]
     }
 
@@ -74,9 +79,25 @@ impl Sizes {
     fn grid(&self) -> Grid {
         let [h, w] = self.bordered();
         let [rows, cols] = self.out();
-        let from = Steps { image: self.channels * h * w, row: self.stride * w, col: self.stride };
-        let to = Steps { image: self.outputs * rows * cols, row: cols, col: 1 };
-        Grid { images: self.images, rows, cols, from, to, first: [0; 2] }.merged()
+        let from = Steps {
+            image: self.channels * h * w,
+            row: self.stride * w,
+            col: self.stride,
+        };
+        let to = Steps {
+            image: self.outputs * rows * cols,
+            row: cols,
+            col: 1,
+        };
+        Grid {
+            images: self.images,
+            rows,
+            cols,
+            from,
+            to,
+            first: [0; 2],
+        }
+        .merged()
     }
 
     fn with_border<'a>(&self, x: &'a [f32]) -> Source<'a> {
@@ -129,7 +150,10 @@ impl Grid {
     fn place(&self, j: usize) -> [usize; 2] {
         let row = j / self.cols;
         let at = [row / self.rows, row % self.rows, j % self.cols];
-        [self.first[0] + self.from.at(at), self.first[1] + self.to.at(at)]
+        [
+            self.first[0] + self.from.at(at),
+            self.first[1] + self.to.at(at),
+        ]
     }
 }
 
@@ -162,8 +186,10 @@ fn bordered<'a>(
     }
     let plane = outer[0] * outer[1];
     let mut out = Scratch::new(x.len() / (h * w) * plane);
-    out.par_chunks_exact_mut(plane).zip(x.par_chunks_exact(h * w)).with_min_len(4).for_each(
-        |(out, x)| {
+    out.par_chunks_exact_mut(plane)
+        .zip(x.par_chunks_exact(h * w))
+        .with_min_len(4)
+        .for_each(|(out, x)| {
             out[..top * outer[1]].fill(0.0);
             let (body, below) = out[top * outer[1]..].split_at_mut(h * outer[1]);
             for (line, x) in body.chunks_exact_mut(outer[1]).zip(x.chunks_exact(w)) {
@@ -172,8 +198,7 @@ fn bordered<'a>(
                 line[left + w..].fill(0.0);
             }
             below.fill(0.0);
-        },
-    );
+        });
     Source::Copied(out)
 }
 
@@ -204,7 +229,10 @@ pub(crate) fn input_gradient(dy: &[f32], weight: &[f32], s: Sizes) -> Vec<f32> {
         (s.height - 1 + s.padding.top) / stride + 1,
         (s.width - 1 + s.padding.left) / stride + 1,
     ];
-    let size = [before[0] + quotients[0].max(oh), before[1] + quotients[1].max(ow)];
+    let size = [
+        before[0] + quotients[0].max(oh),
+        before[1] + quotients[1].max(ow),
+    ];
     let source = bordered(dy, [oh, ow], size, before);
     filled(s.images * s.channels * s.height * s.width, |dx| {
         let out = Shared::new(dx);
@@ -247,7 +275,11 @@ impl Phase {
             images: s.images,
             rows: high.div_ceil(s.stride),
             cols: wide.div_ceil(s.stride),
-            from: Steps { image: s.outputs * plane, row: size[1], col: 1 },
+            from: Steps {
+                image: s.outputs * plane,
+                row: size[1],
+                col: 1,
+            },
             to: Steps {
                 image: s.channels * s.height * s.width,
                 row: s.stride * s.width,
@@ -255,7 +287,11 @@ impl Phase {
             },
             first: [from_y * size[1] + from_x, y * s.width + x],
         };
-        Self { taps, plane, grid: grid.merged() }
+        Self {
+            taps,
+            plane,
+            grid: grid.merged(),
+        }
     }
 
     fn run(&self, s: &Sizes, weight: &[f32], source: &[f32], out: Shared) {
@@ -283,14 +319,18 @@ impl Phase {
         if depth == 0 {
             return turned;
         }
-        turned.par_chunks_exact_mut(depth).enumerate().with_min_len(8).for_each(|(c, row)| {
-            for (o, row) in row.chunks_exact_mut(self.taps.len()).enumerate() {
-                let kernel = &weight[(o * channels + c) * area..][..area];
-                for (to, (tap, _)) in row.iter_mut().zip(&self.taps) {
-                    *to = kernel[*tap];
+        turned
+            .par_chunks_exact_mut(depth)
+            .enumerate()
+            .with_min_len(8)
+            .for_each(|(c, row)| {
+                for (o, row) in row.chunks_exact_mut(self.taps.len()).enumerate() {
+                    let kernel = &weight[(o * channels + c) * area..][..area];
+                    for (to, (tap, _)) in row.iter_mut().zip(&self.taps) {
+                        *to = kernel[*tap];
+                    }
                 }
-            }
-        });
+            });
         turned
     }
 }
@@ -328,19 +368,23 @@ impl Implicit<'_> {
             n => TASKS.div_ceil(n).min(self.rows.div_ceil(4 * MR)).max(1),
         };
         let rows = self.rows.div_ceil(row_tasks).next_multiple_of(MR);
-        (0..pixel_tasks * row_tasks).into_par_iter().for_each(|task| {
-            let from = task % row_tasks * rows;
-            let rows = from..self.rows.min(from + rows);
-            if !rows.is_empty() {
-                self.task(task / row_tasks * TASK, rows);
-            }
-        });
+        (0..pixel_tasks * row_tasks)
+            .into_par_iter()
+            .for_each(|task| {
+                let from = task % row_tasks * rows;
+                let rows = from..self.rows.min(from + rows);
+                if !rows.is_empty() {
+                    self.task(task / row_tasks * TASK, rows);
+                }
+            });
     }
 
     fn task(&self, first: usize, rows: std::ops::Range<usize>) {
         let last = self.grid.len().min(first + TASK);
-        let panels: Vec<Panel> =
-            (first..last).step_by(NR).map(|j| self.panel(j, last)).collect();
+        let panels: Vec<Panel> = (first..last)
+            .step_by(NR)
+            .map(|j| self.panel(j, last))
+            .collect();
         let mut packed = Scratch::new(KC * panels.len() * NR);
         let mut done = 0;
         loop {
@@ -368,10 +412,20 @@ impl Implicit<'_> {
         let places: [[usize; 2]; NR] = std::array::from_fn(place);
         let (from, to) = (places.map(|p| p[0]), places.map(|p| p[1]));
         let together = |at: &[usize], run: usize| {
-            at.chunks(run).all(|c| c.iter().enumerate().all(|(i, at)| *at == c[0] + i))
+            at.chunks(run)
+                .all(|c| c.iter().enumerate().all(|(i, at)| *at == c[0] + i))
         };
-        let run = [16, 8, 4].into_iter().find(|run| together(&from, *run)).unwrap_or(1);
-        Panel { from, to, width, run, whole: width == NR && together(&to, NR) }
+        let run = [16, 8, 4]
+            .into_iter()
+            .find(|run| together(&from, *run))
+            .unwrap_or(1);
+        Panel {
+            from,
+            to,
+            width,
+            run,
+            whole: width == NR && together(&to, NR),
+        }
     }
 
     /// Adds the products of taps `done..done + depth` to `len` rows of a panel.
@@ -392,7 +446,10 @@ impl Implicit<'_> {
         let each = |copy: &dyn Fn(*mut f32, *mut f32)| {
             for at in (0..len * p.width).filter(|_| !p.whole) {
                 let (i, j) = (at / p.width, at % p.width);
-                copy(out(j).wrapping_add(i * self.out_row), c.wrapping_add(i * NR + j));
+                copy(
+                    out(j).wrapping_add(i * self.out_row),
+                    c.wrapping_add(i * NR + j),
+                );
             }
         };
         // SAFETY: pixels of a panel are in the output, this task alone writes those of these
@@ -401,7 +458,16 @@ impl Implicit<'_> {
             if done > 0 {
                 each(&|out, tile| *tile = *out);
             }
-            Tile { rows: len, depth, a, b, c, c_row, start }.run();
+            Tile {
+                rows: len,
+                depth,
+                a,
+                b,
+                c,
+                c_row,
+                start,
+            }
+            .run();
             each(&|out, tile| *out = *tile);
         }
     }
@@ -422,7 +488,10 @@ impl Panel {
         let from = &self.from;
         let furthest = taps.iter().max().copied().unwrap_or(0)
             + from.iter().step_by(RUN).max().copied().unwrap_or(0);
-        assert!(furthest + RUN <= source.len(), "a tap reads within the bordered picture");
+        assert!(
+            furthest + RUN <= source.len(),
+            "a tap reads within the bordered picture"
+        );
         for (line, tap) in out.chunks_exact_mut(NR).zip(taps) {
             for (to, from) in line.chunks_exact_mut(RUN).zip(from.iter().step_by(RUN)) {
                 // SAFETY: no tap and no pixel reads further than what was just checked.
@@ -459,7 +528,13 @@ pub(crate) fn weight_gradient(x: &[f32], dy: &[f32], s: Sizes) -> Vec<f32> {
     partial.fill(0.0);
     let sums = Shared::new(&mut partial);
     let source = s.with_border(x);
-    let work = WeightGradient { s, source: &source, dy, taps: &s.taps(), grid: s.grid() };
+    let work = WeightGradient {
+        s,
+        source: &source,
+        dy,
+        taps: &s.taps(),
+        grid: s.grid(),
+    };
     let taps = s.depth().div_ceil(tap_tasks).next_multiple_of(4);
     let pixels = blocks.div_ceil(parts) * 8;
     (0..parts * tap_tasks).into_par_iter().for_each(|task| {
@@ -524,7 +599,10 @@ impl WeightGradient<'_> {
         Rows {
             a: self.dy.as_ptr(),
             a_row: self.s.pixels(),
-            b: self.taps[taps.clone()].iter().map(|t| self.source[*t..].as_ptr()).collect(),
+            b: self.taps[taps.clone()]
+                .iter()
+                .map(|t| self.source[*t..].as_ptr())
+                .collect(),
             blocks: pixels.step_by(8).map(place).collect(),
         }
     }
@@ -556,7 +634,10 @@ impl WeightGradient<'_> {
         Rows {
             a: a.as_ptr(),
             a_row: row,
-            b: b.chunks_exact(row).take(taps.len()).map(<[f32]>::as_ptr).collect(),
+            b: b.chunks_exact(row)
+                .take(taps.len())
+                .map(<[f32]>::as_ptr)
+                .collect(),
             blocks: (0..whole).step_by(8).map(|j| (j, j)).collect(),
         }
     }

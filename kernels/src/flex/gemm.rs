@@ -33,12 +33,20 @@ pub(crate) struct Strided {
 impl Strided {
     /// Rows one after the other, `width` numbers each.
     pub(crate) fn rows(values: &[f32], width: usize) -> Self {
-        Self { start: values.as_ptr(), row: width, col: 1 }
+        Self {
+            start: values.as_ptr(),
+            row: width,
+            col: 1,
+        }
     }
 
     /// The same matrix with rows and columns swapped.
     pub(crate) fn transposed(self) -> Self {
-        Self { row: self.col, col: self.row, ..self }
+        Self {
+            row: self.col,
+            col: self.row,
+            ..self
+        }
     }
 
     fn at(self, i: usize, j: usize) -> *const f32 {
@@ -183,7 +191,10 @@ impl Product {
 
     /// Packs `kc × nc` of `b` at `(pc, jc)` into panels of 16 columns, short ones with zeros.
     unsafe fn pack(&self, out: &mut [f32], jc: usize, nc: usize, pc: usize, kc: usize) {
-        for (panel, j) in out.chunks_exact_mut(kc.max(1) * NR).zip((0..nc).step_by(NR)) {
+        for (panel, j) in out
+            .chunks_exact_mut(kc.max(1) * NR)
+            .zip((0..nc).step_by(NR))
+        {
             let width = NR.min(nc - j);
             // SAFETY: rows `pc..pc + kc` and columns `jc + j..jc + j + width` are in `b`.
             unsafe { pack_panel(panel, self.b, (pc, kc), (jc + j, width)) };
@@ -191,15 +202,7 @@ impl Product {
     }
 
     /// All rows times the packed panels.
-    unsafe fn block(
-        &self,
-        packed: &[f32],
-        jc: usize,
-        nc: usize,
-        pc: usize,
-        kc: usize,
-        onto: Onto,
-    ) {
+    unsafe fn block(&self, packed: &[f32], jc: usize, nc: usize, pc: usize, kc: usize, onto: Onto) {
         for ic in (0..self.m).step_by(MC) {
             let mc = MC.min(self.m - ic);
             for j in (0..nc).step_by(NR) {
@@ -208,7 +211,10 @@ impl Product {
                     let tile = Tile {
                         rows,
                         depth: kc,
-                        a: Strided { start: self.a.at(ic + i, pc), ..self.a },
+                        a: Strided {
+                            start: self.a.at(ic + i, pc),
+                            ..self.a
+                        },
                         b: packed[j * kc..].as_ptr(),
                         c,
                         c_row: self.c_row,
@@ -269,7 +275,11 @@ unsafe fn pack_panel(out: &mut [f32], b: Strided, rows: (usize, usize), cols: (u
         }
         for (j, to) in line.iter_mut().enumerate() {
             // SAFETY: only columns below `width` are read.
-            *to = if j < width { unsafe { *source.add(j * b.col) } } else { 0.0 };
+            *to = if j < width {
+                unsafe { *source.add(j * b.col) }
+            } else {
+                0.0
+            };
         }
     }
 }
@@ -346,7 +356,10 @@ mod x86 {
                 let low = _mm256_hadd_ps(acc[0], acc[1]);
                 let high = _mm256_hadd_ps(acc[2], acc[3]);
                 let both = _mm256_hadd_ps(low, high);
-                let halves = (_mm256_castps256_ps128(both), _mm256_extractf128_ps::<1>(both));
+                let halves = (
+                    _mm256_castps256_ps128(both),
+                    _mm256_extractf128_ps::<1>(both),
+                );
                 let sums = _mm_add_ps(halves.0, halves.1);
                 let to = out.as_mut_ptr();
                 _mm_storeu_ps(to, _mm_add_ps(_mm_loadu_ps(to), sums));
@@ -421,7 +434,9 @@ mod tests {
     use super::*;
 
     fn numbers(n: usize, seed: usize) -> Vec<f32> {
-        (0..n).map(|i| ((i * 7919 + seed * 131) % 257) as f32 / 128.0 - 1.0).collect()
+        (0..n)
+            .map(|i| ((i * 7919 + seed * 131) % 257) as f32 / 128.0 - 1.0)
+            .collect()
     }
 
     #[test]
@@ -440,7 +455,14 @@ mod tests {
 
     #[test]
     fn a_product_of_any_shape_and_stride_is_right() {
-        let cases = [(1, 1, 1), (3, 5, 0), (7, 17, 33), (200, 300, 257), (6, 16, 600), (50, 3, 9)];
+        let cases = [
+            (1, 1, 1),
+            (3, 5, 0),
+            (7, 17, 33),
+            (200, 300, 257),
+            (6, 16, 600),
+            (50, 3, 9),
+        ];
         for (m, n, k) in cases {
             let (a, b, bias) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3));
             for (swap_a, swap_b) in [(false, false), (true, false), (false, true)] {
@@ -450,8 +472,19 @@ mod tests {
                 };
                 let (a, b) = (of(&a, m, k, swap_a), of(&b, k, n, swap_b));
                 let mut c = vec![7.0; m * n];
-                let product = Product { m, n, k, a, b, c: c.as_mut_ptr(), c_row: n };
-                for (i, onto) in [Onto::Row(bias.as_ptr()), Onto::Sum].into_iter().enumerate() {
+                let product = Product {
+                    m,
+                    n,
+                    k,
+                    a,
+                    b,
+                    c: c.as_mut_ptr(),
+                    c_row: n,
+                };
+                for (i, onto) in [Onto::Row(bias.as_ptr()), Onto::Sum]
+                    .into_iter()
+                    .enumerate()
+                {
                     // SAFETY: all vectors are as large as the sizes say.
                     unsafe { product.run(onto) };
                     for at in 0..m * n {
@@ -484,7 +517,13 @@ mod tests {
                 start: Start::Column(a.as_ptr()),
             };
             // SAFETY: all vectors are as large as the sizes say.
-            unsafe { if i == 0 { tile.run() } else { portable::tile(&tile) } };
+            unsafe {
+                if i == 0 {
+                    tile.run()
+                } else {
+                    portable::tile(&tile)
+                }
+            };
         }
         let close = |x: &f32, y: &f32| (x - y).abs() < 1e-4;
         assert!(outs[0].iter().zip(&outs[1]).all(|(x, y)| close(x, y)));
@@ -498,6 +537,12 @@ mod tests {
             dots(&blocks, rows, columns, &mut outs[0]);
             portable::dots(&blocks, rows, columns, &mut outs[1]);
         }
-        assert!(outs[0].as_flattened().iter().zip(outs[1].as_flattened()).all(|(x, y)| close(x, y)));
+        assert!(
+            outs[0]
+                .as_flattened()
+                .iter()
+                .zip(outs[1].as_flattened())
+                .all(|(x, y)| close(x, y))
+        );
     }
 }

@@ -15,7 +15,12 @@ const PART: usize = 512;
 const PARTS: usize = 8;
 
 /// `x [rows, in] · weight [in, out] + bias [out]`.
-pub(crate) fn forward(x: &[f32], weight: &[f32], bias: &[f32], [inner, outer]: [usize; 2]) -> Vec<f32> {
+pub(crate) fn forward(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    [inner, outer]: [usize; 2],
+) -> Vec<f32> {
     let rows = x.len() / inner.max(1);
     let right = Strided::rows(weight, outer);
     by_rows(rows, x, [inner, outer], right, Onto::Row(bias.as_ptr()))
@@ -24,7 +29,13 @@ pub(crate) fn forward(x: &[f32], weight: &[f32], bias: &[f32], [inner, outer]: [
 /// The gradient of `x`: `dy · weightᵀ`.
 pub(crate) fn input_gradient(dy: &[f32], weight: &[f32], [inner, outer]: [usize; 2]) -> Vec<f32> {
     let right = Strided::rows(weight, outer).transposed();
-    by_rows(dy.len() / outer.max(1), dy, [outer, inner], right, Onto::Zero)
+    by_rows(
+        dy.len() / outer.max(1),
+        dy,
+        [outer, inner],
+        right,
+        Onto::Zero,
+    )
 }
 
 /// Everything a task needs of the right side, which is only read.
@@ -40,14 +51,24 @@ fn by_rows(rows: usize, left: &[f32], [k, n]: [usize; 2], right: Strided, onto: 
     // Few rows: fewer a task, so that two threads have work; at least two tiles high.
     let each = rows.div_ceil(8).next_multiple_of(12).clamp(12, ROWS);
     filled(rows * n, |out| {
-        out.par_chunks_mut(each * n).zip(left.par_chunks(each * k)).for_each(|(out, left)| {
-            let right = &right;
-            let a = Strided::rows(left, k);
-            let m = out.len() / n;
-            let product = Product { m, n, k, a, b: right.0, c: out.as_mut_ptr(), c_row: n };
-            // SAFETY: the chunks hold `m` rows each, the right side `k × n`, `onto` `n`.
-            unsafe { product.run(right.1) };
-        });
+        out.par_chunks_mut(each * n)
+            .zip(left.par_chunks(each * k))
+            .for_each(|(out, left)| {
+                let right = &right;
+                let a = Strided::rows(left, k);
+                let m = out.len() / n;
+                let product = Product {
+                    m,
+                    n,
+                    k,
+                    a,
+                    b: right.0,
+                    c: out.as_mut_ptr(),
+                    c_row: n,
+                };
+                // SAFETY: the chunks hold `m` rows each, the right side `k × n`, `onto` `n`.
+                unsafe { product.run(right.1) };
+            });
     })
 }
 
@@ -58,20 +79,35 @@ pub(crate) fn weight_gradient(x: &[f32], dy: &[f32], [inner, outer]: [usize; 2])
     let parts = (rows / PART).clamp(1, PARTS);
     let each = rows.div_ceil(parts);
     // With one part the rows of the gradient are shared out instead.
-    let slices = if parts == 1 { inner.div_ceil(48).clamp(1, PARTS) } else { 1 };
+    let slices = if parts == 1 {
+        inner.div_ceil(48).clamp(1, PARTS)
+    } else {
+        1
+    };
     let high = inner.div_ceil(slices);
     let mut partial = Scratch::new(parts * size);
     let sums = Shared::new(&mut partial);
     (0..parts * slices).into_par_iter().for_each(|task| {
         let (part, top) = (task / slices, task % slices * high);
         let (first, last) = (rows.min(part * each), rows.min((part + 1) * each));
-        let (left, right) = (&x[first * inner..last * inner], &dy[first * outer..last * outer]);
+        let (left, right) = (
+            &x[first * inner..last * inner],
+            &dy[first * outer..last * outer],
+        );
         let mut a = Strided::rows(left, inner).transposed();
         a.start = a.start.wrapping_add(top);
         let m = high.min(inner.saturating_sub(top));
         let c = sums.at(part * size + top * outer);
         let b = Strided::rows(right, outer);
-        let product = Product { m, n: outer, k: last - first, a, b, c, c_row: outer };
+        let product = Product {
+            m,
+            n: outer,
+            k: last - first,
+            a,
+            b,
+            c,
+            c_row: outer,
+        };
         // SAFETY: tasks differ in part or in rows `top..top + m` of the gradient.
         unsafe { product.run(Onto::Zero) };
     });

@@ -36,7 +36,9 @@ pub(crate) fn add_parts(parts: &[f32], out: &mut [f32]) {
         let (at, len) = (i * CHUNK, out.len());
         out.copy_from_slice(&parts[at..at + len]);
         for part in parts.chunks_exact(size).skip(1) {
-            out.iter_mut().zip(&part[at..at + len]).for_each(|(o, v)| *o += v);
+            out.iter_mut()
+                .zip(&part[at..at + len])
+                .for_each(|(o, v)| *o += v);
         }
     });
 }

@@ -46,7 +46,13 @@ impl View {
 fn groups(x: &View, options: NormOptions) -> norm::Groups {
     let [_, channels, h, w] = x.dims();
     let NormOptions { groups, eps, silu } = options;
-    norm::Groups { channels, pixels: h * w, groups, eps, silu }
+    norm::Groups {
+        channels,
+        pixels: h * w,
+        groups,
+        eps,
+        silu,
+    }
 }
 
 fn conv_sizes(x: &View, weight: &View, options: ConvOptions) -> conv::Sizes {
@@ -54,13 +60,28 @@ fn conv_sizes(x: &View, weight: &View, options: ConvOptions) -> conv::Sizes {
     let [outputs, _, kh, kw] = weight.dims();
     let ConvOptions { stride, padding } = options;
     let kernel = [kh, kw];
-    conv::Sizes { images, channels, height, width, outputs, kernel, stride, padding }
+    conv::Sizes {
+        images,
+        channels,
+        height,
+        width,
+        outputs,
+        kernel,
+        stride,
+        padding,
+    }
 }
 
 fn attention_sizes(q: &View, k: &View, v: &View) -> attention::Sizes {
     let ([b, heads, queries, width], [_, _, keys, values]) = (q.dims(), v.dims());
     debug_assert_eq!(k.dims(), [b, heads, keys, width]);
-    attention::Sizes { pairs: b * heads, queries, keys, width, values }
+    attention::Sizes {
+        pairs: b * heads,
+        queries,
+        keys,
+        width,
+        values,
+    }
 }
 
 impl LdmOps for Flex {
@@ -82,7 +103,12 @@ impl LdmOps for Flex {
     ) -> FloatTensor<Self> {
         let [x, gamma, beta] = [x, gamma, beta].map(View::new);
         let groups = groups(&x, options);
-        x.like(norm::group_norm(x.values(), gamma.values(), beta.values(), groups))
+        x.like(norm::group_norm(
+            x.values(),
+            gamma.values(),
+            beta.values(),
+            groups,
+        ))
     }
 
     fn ldm_layer_norm(
@@ -92,7 +118,12 @@ impl LdmOps for Flex {
         eps: f64,
     ) -> FloatTensor<Self> {
         let [x, gamma, beta] = [x, gamma, beta].map(View::new);
-        x.like(norm::layer_norm(x.values(), gamma.values(), beta.values(), eps))
+        x.like(norm::layer_norm(
+            x.values(),
+            gamma.values(),
+            beta.values(),
+            eps,
+        ))
     }
 
     fn ldm_conv2d(

@@ -48,14 +48,25 @@ fn statistics(xs: &[f32], eps: f64) -> (f32, f32) {
 pub(crate) fn group_norm(x: &[f32], gamma: &[f32], beta: &[f32], g: Groups) -> Vec<f32> {
     let run = (g.width() * g.pixels).max(1);
     filled(x.len(), |y| {
-        let runs = y.par_chunks_exact_mut(run).zip(x.par_chunks_exact(run)).enumerate();
+        let runs = y
+            .par_chunks_exact_mut(run)
+            .zip(x.par_chunks_exact(run))
+            .enumerate();
         runs.for_each(|(i, (y, x))| {
             let (mean, rstd) = statistics(x, g.eps);
             let planes = y.chunks_exact_mut(g.pixels).zip(x.chunks_exact(g.pixels));
             for ((y, x), c) in planes.zip(g.channels_of(i)) {
                 let scale = gamma[c] * rstd;
-                let line = Line { centre: mean, scale, shift: beta[c] };
-                if g.silu { line_silu(x, y, line) } else { line_plain(x, y, line) }
+                let line = Line {
+                    centre: mean,
+                    scale,
+                    shift: beta[c],
+                };
+                if g.silu {
+                    line_silu(x, y, line)
+                } else {
+                    line_plain(x, y, line)
+                }
             }
         });
     })
@@ -73,7 +84,9 @@ pub(crate) fn group_norm_gradient(
     let mut sums = vec![[0.0_f64; 2]; x.len() / g.pixels.max(1)];
     let dx = filled(x.len(), |dx| {
         let runs = dx.par_chunks_exact_mut(run).zip(x.par_chunks_exact(run));
-        let runs = runs.zip(dy.par_chunks_exact(run)).zip(sums.par_chunks_exact_mut(g.width()));
+        let runs = runs
+            .zip(dy.par_chunks_exact(run))
+            .zip(sums.par_chunks_exact_mut(g.width()));
         runs.enumerate().for_each(|(i, (((dx, x), dy), sums))| {
             let channels = g.channels_of(i);
             let (gamma, beta) = (&gamma[channels.clone()], &beta[channels]);
@@ -81,7 +94,11 @@ pub(crate) fn group_norm_gradient(
         });
     });
     let over_pictures = |c: usize, side: usize| {
-        sums.iter().skip(c).step_by(g.channels).map(|s| s[side]).sum::<f64>() as f32
+        sums.iter()
+            .skip(c)
+            .step_by(g.channels)
+            .map(|s| s[side])
+            .sum::<f64>() as f32
     };
     let of = |side: usize| (0..g.channels).map(|c| over_pictures(c, side)).collect();
     [dx, of(1), of(0)]
@@ -107,12 +124,21 @@ fn run_gradient(
     // With dx̂ = γ dz: dx = (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂)) / σ.
     let n = x.len() as f64;
     let both = |side: usize| {
-        sums.iter().zip(gamma).map(|(s, g)| s[side] * f64::from(*g)).sum::<f64>() / n
+        sums.iter()
+            .zip(gamma)
+            .map(|(s, g)| s[side] * f64::from(*g))
+            .sum::<f64>()
+            / n
     };
     let (mean_d, mean_dx) = (both(0) as f32, both(1) as f32);
     let planes = dx.chunks_exact_mut(g.pixels).zip(x.chunks_exact(g.pixels));
     for ((dx, x), gamma) in planes.zip(gamma) {
-        through_norm(x, dx, [mean, rstd], [gamma * rstd, mean_d * rstd, mean_dx * rstd]);
+        through_norm(
+            x,
+            dx,
+            [mean, rstd],
+            [gamma * rstd, mean_d * rstd, mean_dx * rstd],
+        );
     }
 }
 
@@ -163,7 +189,11 @@ fn before_norm_body<const FMA: bool>(
 ) -> [f64; 2] {
     match silu {
         Some((gamma, beta)) => {
-            let line = Line { centre: mean, scale: gamma * rstd, shift: beta };
+            let line = Line {
+                centre: mean,
+                scale: gamma * rstd,
+                shift: beta,
+            };
             for (dz, (x, dy)) in dz.iter_mut().zip(x.iter().zip(dy)) {
                 let z = madd::<FMA>(x - line.centre, line.scale, line.shift);
                 *dz = dy * silu_slope::<FMA>(z);
@@ -208,7 +238,9 @@ const ROWS: usize = 32;
 pub(crate) fn layer_norm(x: &[f32], gamma: &[f32], beta: &[f32], eps: f64) -> Vec<f32> {
     let width = gamma.len();
     filled(x.len(), |y| {
-        let tasks = y.par_chunks_mut(ROWS * width).zip(x.par_chunks(ROWS * width));
+        let tasks = y
+            .par_chunks_mut(ROWS * width)
+            .zip(x.par_chunks(ROWS * width));
         tasks.for_each(|(y, x)| {
             for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
                 let (mean, rstd) = statistics(x, eps);
@@ -219,18 +251,15 @@ pub(crate) fn layer_norm(x: &[f32], gamma: &[f32], beta: &[f32], eps: f64) -> Ve
 }
 
 /// Gradients of [`layer_norm`]: of `x`, `gamma` and `beta`.
-pub(crate) fn layer_norm_gradient(
-    x: &[f32],
-    gamma: &[f32],
-    dy: &[f32],
-    eps: f64,
-) -> [Vec<f32>; 3] {
+pub(crate) fn layer_norm_gradient(x: &[f32], gamma: &[f32], dy: &[f32], eps: f64) -> [Vec<f32>; 3] {
     let width = gamma.len();
     let tasks = x.len().div_ceil(ROWS * width);
     let mut sums = vec![0.0_f32; tasks * 2 * width];
     let dx = filled(x.len(), |dx| {
         let inputs = x.par_chunks(ROWS * width).zip(dy.par_chunks(ROWS * width));
-        let outputs = dx.par_chunks_mut(ROWS * width).zip(sums.par_chunks_exact_mut(2 * width));
+        let outputs = dx
+            .par_chunks_mut(ROWS * width)
+            .zip(sums.par_chunks_exact_mut(2 * width));
         outputs.zip(inputs).for_each(|((dx, sums), (x, dy))| {
             let (dgamma, dbeta) = sums.split_at_mut(width);
             let rows = dx.chunks_exact_mut(width).zip(x.chunks_exact(width));
@@ -241,9 +270,17 @@ pub(crate) fn layer_norm_gradient(
         });
     });
     let over_tasks = |i: usize| {
-        sums.iter().skip(i).step_by(2 * width).map(|s| f64::from(*s)).sum::<f64>() as f32
+        sums.iter()
+            .skip(i)
+            .step_by(2 * width)
+            .map(|s| f64::from(*s))
+            .sum::<f64>() as f32
     };
-    [dx, (0..width).map(over_tasks).collect(), (width..2 * width).map(over_tasks).collect()]
+    [
+        dx,
+        (0..width).map(over_tasks).collect(),
+        (width..2 * width).map(over_tasks).collect(),
+    ]
 }
 
 multiversion! {

@@ -151,7 +151,9 @@ multiversion! {
 
 #[inline(always)]
 fn sum_body<const FMA: bool>(xs: &[f32]) -> f64 {
-    xs.chunks(BLOCK).map(|x| f64::from(lane_sum(x.len(), |i| x[i]))).sum()
+    xs.chunks(BLOCK)
+        .map(|x| f64::from(lane_sum(x.len(), |i| x[i])))
+        .sum()
 }
 
 multiversion! {
@@ -190,7 +192,10 @@ mod tests {
         for (x, y) in xs.iter().zip(&fast) {
             for y in [*y, exp::<false>(*x)] {
                 let want = f64::from(*x).exp();
-                assert!((f64::from(y) - want).abs() <= 2.4e-7 * want, "exp({x}) = {y}");
+                assert!(
+                    (f64::from(y) - want).abs() <= 2.4e-7 * want,
+                    "exp({x}) = {y}"
+                );
             }
         }
     }
@@ -208,11 +213,16 @@ mod tests {
     #[test]
     fn sums_match_f64_over_odd_lengths() {
         for n in [0, 1, 15, 16, 17, 1023, 1025, 5000] {
-            let xs: Vec<f32> = (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.1).collect();
+            let xs: Vec<f32> = (0..n)
+                .map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.1)
+                .collect();
             let want: f64 = xs.iter().map(|x| f64::from(*x)).sum();
             assert!((sum(&xs) - want).abs() < 1e-3, "{n}");
             let want: f64 = xs.iter().map(|x| (f64::from(*x) - 0.5).powi(2)).sum();
-            assert!((square_sum(&xs, 0.5) - want).abs() <= 1e-5 * want.max(1.0), "{n}");
+            assert!(
+                (square_sum(&xs, 0.5) - want).abs() <= 1e-5 * want.max(1.0),
+                "{n}"
+            );
         }
     }
 }

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::error::Result;
 use super::{Dataset, Draw, Schedule, Step, Trained, train};
 use crate::autoencoder::{KlAutoencoder, KlAutoencoderConfig};
-use super::error::Result;
 
 /// What is trained, and how.
 #[derive(Debug, Clone)]
@@ -42,7 +42,13 @@ impl AutoencoderTraining {
         let device = device.clone().autodiff();
         let model = self.config.init(&device, self.seed)?;
         let loss = |model: &KlAutoencoder, step| Ok(self.loss(model, step, data, &device));
-        train(model, &self.schedule, (work, &self.fingerprint(data)), loss, on_step)
+        train(
+            model,
+            &self.schedule,
+            (work, &self.fingerprint(data)),
+            loss,
+            on_step,
+        )
     }
 
     /// Mean |x − x̂| over elements plus `kl_weight` times the KL divergence per element.
@@ -69,9 +75,19 @@ impl AutoencoderTraining {
     /// Names this training on this data: everything but the number of steps, so that raising
     /// it continues.
     pub fn fingerprint(&self, data: &dyn Dataset) -> String {
-        let schedule = Schedule { steps: 0, checkpoint_every: 0, ..self.schedule };
+        let schedule = Schedule {
+            steps: 0,
+            checkpoint_every: 0,
+            ..self.schedule
+        };
         let seen = (data.len(), data.size());
-        format!("{:?}", Self { schedule, ..self.clone() }) + &format!("{seen:?}")
+        format!(
+            "{:?}",
+            Self {
+                schedule,
+                ..self.clone()
+            }
+        ) + &format!("{seen:?}")
     }
 }
 

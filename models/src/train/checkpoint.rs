@@ -27,7 +27,10 @@ pub(super) struct Checkpoint {
 impl Checkpoint {
     /// The state of the loop `fingerprint` under the folder `work`.
     pub(super) fn new(work: &Path, fingerprint: &str) -> Self {
-        Self { path: work.join(FILE), fingerprint: fingerprint.to_owned() }
+        Self {
+            path: work.join(FILE),
+            fingerprint: fingerprint.to_owned(),
+        }
     }
 
     /// Writes the state of `optimizer`, which holds the weights too.
@@ -53,17 +56,29 @@ impl Checkpoint {
         let found = file.note(FINGERPRINT).unwrap_or_default().to_owned();
         if found != self.fingerprint {
             let wanted = self.fingerprint.clone();
-            return Err(TrainError::Other { path: self.path.clone(), wanted, found });
+            return Err(TrainError::Other {
+                path: self.path.clone(),
+                wanted,
+                found,
+            });
         }
         optimizer.steps = file.note(STEPS).and_then(|s| s.parse().ok()).unwrap_or(0);
-        for name in file.names().iter().filter_map(|name| name.strip_prefix("w/")) {
+        for name in file
+            .names()
+            .iter()
+            .filter_map(|name| name.strip_prefix("w/"))
+        {
             let part = |part: &str| -> Result<Tensor<1>> {
                 let values = file.read(&format!("{part}/{name}"))?;
                 let n = values.len();
                 Ok(Tensor::from_data(TensorData::new(values, [n]), device))
             };
-            let memory =
-                Memory { w: part("w")?, m: part("m")?, v: part("v")?, ema: part("ema")? };
+            let memory = Memory {
+                w: part("w")?,
+                m: part("m")?,
+                v: part("v")?,
+                ema: part("ema")?,
+            };
             optimizer.memory.insert(name.to_owned(), memory);
         }
         Ok(())

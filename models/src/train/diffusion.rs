@@ -10,10 +10,10 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::autoencoder::sum;
+use super::error::{Result, TrainError};
 use super::latents::Latents;
 use super::{Dataset, Draw, Schedule, Step, Trained, train};
 use crate::autoencoder::KlAutoencoder;
-use super::error::{Result, TrainError};
 use crate::error::Error as ModelError;
 use crate::schedule::{NoiseSchedule, ScheduleConfig};
 use crate::text::{TextTransformer, TextTransformerConfig};
@@ -88,9 +88,18 @@ impl DiffusionTraining {
         let latents = Latents::of(data, vae, (work, identity), device, &mut on_block)?;
         let device = device.clone().autodiff();
         let scale = 1.0 / latents.spread();
-        let noise = self.noise.init().map_err(|e| ModelError::config("schedule", e.to_string()))?;
+        let noise = self
+            .noise
+            .init()
+            .map_err(|e| ModelError::config("schedule", e.to_string()))?;
         let captions = captions(data, tokenizer)?;
-        let batches = Batches { of: self, noise, scale, captions, latents };
+        let batches = Batches {
+            of: self,
+            noise,
+            scale,
+            captions,
+            latents,
+        };
         let model = TextToLatent {
             unet: self.unet.init(&device, self.seed)?,
             text: self.text.init(&device, self.seed.wrapping_add(1))?,
@@ -98,17 +107,36 @@ impl DiffusionTraining {
         let fingerprint = self.fingerprint(data, identity);
         let loss = |model: &TextToLatent, step| Ok(batches.loss(model, step, &device));
         let mut on_step = |step: &Step| on_phase(Phase::Train(*step));
-        let Trained { model, steps } =
-            train(model, &self.schedule, (work, &fingerprint), loss, &mut on_step)?;
-        Ok(TrainedDiffusion { model, scale, steps })
+        let Trained { model, steps } = train(
+            model,
+            &self.schedule,
+            (work, &fingerprint),
+            loss,
+            &mut on_step,
+        )?;
+        Ok(TrainedDiffusion {
+            model,
+            scale,
+            steps,
+        })
     }
 
     /// Names this training on this data with the autoencoder `identity`: everything but the
     /// number of steps, so that raising it continues.
     pub fn fingerprint(&self, data: &dyn Dataset, identity: &str) -> String {
-        let schedule = Schedule { steps: 0, checkpoint_every: 0, ..self.schedule };
+        let schedule = Schedule {
+            steps: 0,
+            checkpoint_every: 0,
+            ..self.schedule
+        };
         let seen = (data.len(), data.size(), identity);
-        format!("{:?}", Self { schedule, ..self.clone() }) + &format!("{seen:?}")
+        format!(
+            "{:?}",
+            Self {
+                schedule,
+                ..self.clone()
+            }
+        ) + &format!("{seen:?}")
     }
 }
 
@@ -122,17 +150,29 @@ struct Captions {
 fn captions(data: &dyn Dataset, tokenizer: &Tokenizer) -> Result<Captions> {
     let ids = |index, text: &str| -> Result<Vec<i32>> {
         let ids = tokenizer.ids(text);
-        let ids = ids.map_err(|e| TrainError::Caption { index, why: e.to_string() })?;
+        let ids = ids.map_err(|e| TrainError::Caption {
+            index,
+            why: e.to_string(),
+        })?;
         Ok(ids.into_iter().map(|id| id as i32).collect())
     };
     let of_picture = (0..data.len())
-        .map(|index| data.captions(index).iter().map(|text| ids(index, text)).collect())
+        .map(|index| {
+            data.captions(index)
+                .iter()
+                .map(|text| ids(index, text))
+                .collect()
+        })
         .collect::<Result<Vec<Vec<_>>>>()?;
     if let Some(index) = of_picture.iter().position(Vec::is_empty) {
         return Err(TrainError::NoCaption { index });
     }
     let empty = ids(0, "")?;
-    Ok(Captions { length: empty.len(), of_picture, empty })
+    Ok(Captions {
+        length: empty.len(),
+        of_picture,
+        empty,
+    })
 }
 
 struct Batches<'a> {
@@ -165,7 +205,9 @@ impl Batches<'_> {
         let ids = TensorData::new(ids, [b, self.captions.length]);
         let context = model.text.forward(Tensor::<2, Int>::from_data(ids, device));
         let t = t.iter().map(|&t| t as f32).collect();
-        let found = model.unet.forward(noisy, tensor(t, [b], device), Some(context));
+        let found = model
+            .unet
+            .forward(noisy, tensor(t, [b], device), Some(context));
         let error = found - eps;
         sum(error.clone() * error) / (b * c * h * w) as f64
     }
@@ -173,7 +215,11 @@ impl Batches<'_> {
     fn caption(&self, index: usize, draw: &mut Draw) -> &[i32] {
         let captions = &self.captions.of_picture[index];
         let (one, dropped) = (draw.below(captions.len()), draw.unit() < self.of.dropout);
-        if dropped { &self.captions.empty } else { &captions[one] }
+        if dropped {
+            &self.captions.empty
+        } else {
+            &captions[one]
+        }
     }
 }
 

@@ -35,7 +35,11 @@ impl Latents {
         device: &Device,
         on_block: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Self> {
-        let mut all = Self { shape: [0; 3], mean: vec![], std: vec![] };
+        let mut all = Self {
+            shape: [0; 3],
+            mean: vec![],
+            std: vec![],
+        };
         let blocks = data.len().div_ceil(BLOCK);
         for block in 0..blocks {
             if on_block(block, blocks).is_break() {
@@ -65,9 +69,8 @@ impl Latents {
     pub(super) fn spread(&self) -> f64 {
         let n = self.mean.len() as f64;
         let mean = self.mean.iter().map(|&m| f64::from(m)).sum::<f64>() / n;
-        let squares = |(&m, &s): (&f32, &f32)| {
-            (f64::from(m) - mean).powi(2) + f64::from(s) * f64::from(s)
-        };
+        let squares =
+            |(&m, &s): (&f32, &f32)| (f64::from(m) - mean).powi(2) + f64::from(s) * f64::from(s);
         (self.mean.iter().zip(&self.std).map(squares).sum::<f64>() / n).sqrt()
     }
 
@@ -84,7 +87,11 @@ impl Latents {
         range: std::ops::Range<usize>,
         device: &Device,
     ) -> Result<Self> {
-        let mut part = Self { shape: [0; 3], mean: vec![], std: vec![] };
+        let mut part = Self {
+            shape: [0; 3],
+            mean: vec![],
+            std: vec![],
+        };
         let indices: Vec<usize> = range.collect();
         for indices in indices.chunks(BATCH) {
             let shape = [indices.len(), 3, data.size(), data.size()];
@@ -92,7 +99,8 @@ impl Latents {
             let posterior = vae.encode(Tensor::from_data(x, device));
             let [_, c, h, w] = posterior.mean.dims();
             part.shape = [c, h, w];
-            part.std.extend(floats((posterior.logvar.clone() * 0.5).exp())?);
+            part.std
+                .extend(floats((posterior.logvar.clone() * 0.5).exp())?);
             part.mean.extend(floats(posterior.mean)?);
         }
         Ok(part)
@@ -101,9 +109,15 @@ impl Latents {
     /// A block that is missing or damaged is made again.
     fn read(path: &Path) -> Option<Self> {
         let file = TensorFile::open(path).ok()?;
-        let &[_, c, h, w] = file.shape("mean")? else { return None };
+        let &[_, c, h, w] = file.shape("mean")? else {
+            return None;
+        };
         let (mean, std) = (file.read("mean").ok()?, file.read("std").ok()?);
-        (mean.len() == std.len()).then_some(Self { shape: [c, h, w], mean, std })
+        (mean.len() == std.len()).then_some(Self {
+            shape: [c, h, w],
+            mean,
+            std,
+        })
     }
 
     fn write(&self, path: &Path, device: &Device) -> Result<()> {
@@ -120,6 +134,8 @@ impl Latents {
 }
 
 fn floats(tensor: Tensor<4>) -> Result<Vec<f32>> {
-    let data = tensor.try_into_data().map_err(|e| TrainError::Device(e.to_string()))?;
+    let data = tensor
+        .try_into_data()
+        .map_err(|e| TrainError::Device(e.to_string()))?;
     Ok(data.try_into_vec::<f32>().expect("training runs in f32"))
 }

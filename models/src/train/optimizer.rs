@@ -65,27 +65,45 @@ pub struct AdamW {
 impl AdamW {
     /// An optimiser that has seen no step.
     pub fn new(settings: AdamWSettings) -> Self {
-        Self { settings, steps: 0, memory: BTreeMap::new() }
+        Self {
+            settings,
+            steps: 0,
+            memory: BTreeMap::new(),
+        }
     }
 
     /// One step at learning rate `lr`: the module with its weights moved.
     pub fn step<M: Module>(&mut self, module: M, mut grads: Gradients, lr: f64) -> M {
         self.steps += 1;
         let shrink = self.shrink(&module, &grads);
-        let mut visit = Update { optimizer: self, grads: &mut grads, lr, shrink, path: vec![] };
+        let mut visit = Update {
+            optimizer: self,
+            grads: &mut grads,
+            lr,
+            shrink,
+            path: vec![],
+        };
         module.map(&mut visit)
     }
 
     /// The module with every weight replaced by its average, off the autodiff device.
     pub fn averaged<M: Module>(&self, module: M) -> M {
         let pick = |memory: &Memory| memory.ema.clone();
-        module.map(&mut Replace { memory: &self.memory, pick, path: vec![] })
+        module.map(&mut Replace {
+            memory: &self.memory,
+            pick,
+            path: vec![],
+        })
     }
 
     /// The module with the weights of the last step, on the autodiff device.
     pub(super) fn resumed<M: Module>(&self, module: M) -> M {
         let pick = |memory: &Memory| memory.w.clone().autodiff();
-        module.map(&mut Replace { memory: &self.memory, pick, path: vec![] })
+        module.map(&mut Replace {
+            memory: &self.memory,
+            pick,
+            path: vec![],
+        })
     }
 
     /// What gradients are multiplied by so that their joint norm stays under the clip.
@@ -93,13 +111,22 @@ impl AdamW {
         if self.settings.clip <= 0.0 {
             return 1.0;
         }
-        let mut norm = Norm { grads, squares: 0.0 };
+        let mut norm = Norm {
+            grads,
+            squares: 0.0,
+        };
         module.visit(&mut norm);
         (self.settings.clip / (norm.squares.sqrt() + 1e-6)).min(1.0)
     }
 
     fn update(&mut self, path: String, w: Tensor<1>, g: Tensor<1>, lr: f64) -> Tensor<1> {
-        let AdamWSettings { beta1, beta2, epsilon, weight_decay, .. } = self.settings;
+        let AdamWSettings {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+            ..
+        } = self.settings;
         let decay = self.decay();
         let (n, t) = (w.dims(), self.steps as f64);
         let memory = self.memory.remove(&path).unwrap_or_else(|| Memory {
@@ -114,7 +141,15 @@ impl AdamW {
         let slope = m.clone() * (lr / (1.0 - beta1.powf(t))) / root;
         let w = w * (1.0 - lr * weight_decay) - slope;
         let ema = memory.ema * decay + w.clone() * (1.0 - decay);
-        self.memory.insert(path, Memory { w: w.clone(), m, v, ema });
+        self.memory.insert(
+            path,
+            Memory {
+                w: w.clone(),
+                m,
+                v,
+                ema,
+            },
+        );
         w
     }
 
@@ -151,11 +186,15 @@ impl ModuleMapper for Update<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = self.path.join(".");
         param.map(|w| {
-            let Some(g) = w.grad_remove(self.grads) else { return w };
+            let Some(g) = w.grad_remove(self.grads) else {
+                return w;
+            };
             let shape = w.dims();
             let n = [shape.iter().product::<usize>()];
             let g = g.reshape(n) * self.shrink;
-            let w = self.optimizer.update(path, w.inner().reshape(n), g, self.lr);
+            let w = self
+                .optimizer
+                .update(path, w.inner().reshape(n), g, self.lr);
             w.reshape(shape).autodiff().require_grad()
         })
     }
@@ -191,7 +230,10 @@ impl ModuleVisitor for Norm<'_> {
             // `sum` over the whole tensor follows work stealing; rows do not.
             let data = g.into_data();
             let values = data.as_slice::<f32>().expect("gradients are f32");
-            self.squares += values.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+            self.squares += values
+                .iter()
+                .map(|&g| f64::from(g) * f64::from(g))
+                .sum::<f64>();
         }
     }
 }

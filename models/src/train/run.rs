@@ -7,8 +7,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::checkpoint::Checkpoint;
-use super::optimizer::{AdamW, AdamWSettings};
 use super::error::{Result, TrainError};
+use super::optimizer::{AdamW, AdamWSettings};
 
 /// How long a loop runs and how fast it walks.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,7 +33,13 @@ impl Schedule {
         let rise = (step + 1) as f64 / (self.warmup.max(1)) as f64;
         let left = self.steps.saturating_sub(step) as f64;
         let fall = left / (self.cooldown.max(1)) as f64;
-        self.lr * rise.min(1.0) * if self.cooldown == 0 { 1.0 } else { fall.min(1.0) }
+        self.lr
+            * rise.min(1.0)
+            * if self.cooldown == 0 {
+                1.0
+            } else {
+                fall.min(1.0)
+            }
     }
 }
 
@@ -77,7 +83,11 @@ pub fn train<M: Module>(
 ) -> Result<Trained<M>> {
     let checkpoint = Checkpoint::new(work, fingerprint);
     let mut optimizer = AdamW::new(schedule.optimizer);
-    let device = model.devices().into_iter().next().expect("a network has weights");
+    let device = model
+        .devices()
+        .into_iter()
+        .next()
+        .expect("a network has weights");
     checkpoint.restore(&mut optimizer, &device.inner())?;
     let mut model = optimizer.resumed(model);
     while optimizer.steps < schedule.steps {
@@ -86,11 +96,19 @@ pub fn train<M: Module>(
         let grads = value.backward();
         let value = f64::from(value.inner().into_scalar::<f32>());
         if !value.is_finite() {
-            return Err(TrainError::Diverged { step: at + 1, loss: value });
+            return Err(TrainError::Diverged {
+                step: at + 1,
+                loss: value,
+            });
         }
         let lr = schedule.lr_at(at);
         model = optimizer.step(model, grads, lr);
-        let step = Step { step: at + 1, steps: schedule.steps, loss: value, lr };
+        let step = Step {
+            step: at + 1,
+            steps: schedule.steps,
+            loss: value,
+            lr,
+        };
         let stop = on_step(&step).is_break();
         if stop || step.step.is_multiple_of(schedule.checkpoint_every.max(1)) {
             checkpoint.write(&optimizer)?;
@@ -100,5 +118,8 @@ pub fn train<M: Module>(
         }
     }
     checkpoint.write(&optimizer)?;
-    Ok(Trained { steps: optimizer.steps, model: optimizer.averaged(model) })
+    Ok(Trained {
+        steps: optimizer.steps,
+        model: optimizer.averaged(model),
+    })
 }

@@ -43,8 +43,19 @@ impl Dataset for Squares {
 }
 
 fn schedule(steps: u64) -> Schedule {
-    let optimizer = AdamWSettings { ema: 0.9, clip: 1.0, ..AdamWSettings::default() };
-    Schedule { steps, lr: 3e-3, warmup: 2, cooldown: 0, checkpoint_every: 4, optimizer }
+    let optimizer = AdamWSettings {
+        ema: 0.9,
+        clip: 1.0,
+        ..AdamWSettings::default()
+    };
+    Schedule {
+        steps,
+        lr: 3e-3,
+        warmup: 2,
+        cooldown: 0,
+        checkpoint_every: 4,
+        optimizer,
+    }
 }
 
 fn autoencoder(steps: u64) -> AutoencoderTraining {
@@ -59,7 +70,13 @@ fn autoencoder(steps: u64) -> AutoencoderTraining {
         embed_dim: 2,
         groups: 4,
     };
-    AutoencoderTraining { config, schedule: schedule(steps), batch: 4, kl_weight: 1e-3, seed: 3 }
+    AutoencoderTraining {
+        config,
+        schedule: schedule(steps),
+        batch: 4,
+        kl_weight: 1e-3,
+        seed: 3,
+    }
 }
 
 fn diffusion(steps: u64, words: usize) -> DiffusionTraining {
@@ -100,15 +117,15 @@ fn bytes(network: &impl burn::module::Module) -> Vec<u8> {
 }
 
 /// Trains under `work` until `steps`, or until the callback of step `stop`; gives the losses.
-fn train_to(
-    steps: u64,
-    stop: u64,
-    work: &Path,
-) -> (Result<KlAutoencoder, TrainError>, Vec<f64>) {
+fn train_to(steps: u64, stop: u64, work: &Path) -> (Result<KlAutoencoder, TrainError>, Vec<f64>) {
     let mut losses = Vec::new();
     let mut on_step = |step: &Step| {
         losses.push(step.loss);
-        if step.step == stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if step.step == stop {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
     let trained = autoencoder(steps).run(&Squares, work, &Device::flex(), &mut on_step);
     (trained.map(|trained| trained.model), losses)
@@ -148,10 +165,18 @@ fn a_state_of_other_settings_is_refused_and_kept() {
     let work = tempfile::tempdir().unwrap();
     train_to(2, 0, work.path()).0.unwrap();
     let before = std::fs::read(work.path().join("checkpoint.safetensors")).unwrap();
-    let other = AutoencoderTraining { batch: 5, ..autoencoder(2) };
+    let other = AutoencoderTraining {
+        batch: 5,
+        ..autoencoder(2)
+    };
     let go_on = &mut |_: &Step| ControlFlow::Continue(());
-    let error = other.run(&Squares, work.path(), &Device::flex(), go_on).unwrap_err();
-    assert!(error.to_string().contains("belongs to another training"), "{error}");
+    let error = other
+        .run(&Squares, work.path(), &Device::flex(), go_on)
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("belongs to another training"),
+        "{error}"
+    );
     let after = std::fs::read(work.path().join("checkpoint.safetensors")).unwrap();
     assert_eq!(before, after);
 }
@@ -174,18 +199,25 @@ fn a_diffusion_loop_encodes_once_and_continues_as_if_unbroken() {
     let tokenizer = Tokenizer::from_words(Squares.words(), 4).unwrap();
     let training = diffusion(5, tokenizer.vocabulary());
     let run = |work: &Path, stop: u64| {
-        training.run(&Squares, (&vae, "vae"), &tokenizer, work, &device, &mut |phase| {
-            match phase {
+        training.run(
+            &Squares,
+            (&vae, "vae"),
+            &tokenizer,
+            work,
+            &device,
+            &mut |phase| match phase {
                 Phase::Train(step) if step.step == stop => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
-            }
-        })
+            },
+        )
     };
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let wanted = run(whole.path(), 0).unwrap();
     assert!(matches!(run(parts.path(), 2), Err(TrainError::Stopped)));
     let latents = || {
-        let files = std::fs::read_dir(parts.path()).unwrap().map(|file| file.unwrap());
+        let files = std::fs::read_dir(parts.path())
+            .unwrap()
+            .map(|file| file.unwrap());
         let mut kept: Vec<_> = files
             .filter(|file| file.file_name().to_string_lossy().starts_with("latents-"))
             .map(|file| file.metadata().unwrap().modified().unwrap())

@@ -6,15 +6,14 @@ use burn::tensor::{DType, Tensor, TensorData};
 use ldm_engine::{Error, Reporter, Result};
 use ldm_models::guidance::Condition;
 use ldm_models::metrics::psnr;
-use ldm_models::noise::Noise;
 use ldm_models::sampler::{Sampler, Walk};
 use ldm_models::train;
 use ldm_world::{Attribute, Caption, Picture, Scene, check};
 use serde::Serialize;
 
 use crate::array::Array;
-use crate::denoise::{Guidance, walk};
 use crate::machine::Machine;
+use crate::sampling::Sampling;
 use crate::values::{TextEncoder, Unet, Vae};
 
 /// Pictures a network call.
@@ -34,30 +33,37 @@ pub(super) struct Painter<'a> {
 }
 
 impl Painter<'_> {
-    /// A picture for each caption, from the noise of one stream.
+    /// A picture for each caption; batch `n` starts from the noise of `seed + n`.
     pub(super) fn paint(&self, scenes: &[(Scene, Caption)], seed: u64) -> Result<Vec<Picture>> {
         let about = self.vae.about();
         let side = self.size / about.config.factor();
-        let (mut noise, mut pictures) = (Noise::new(seed), Vec::new());
         let vae = self.vae.network(self.machine, self.reporter)?;
-        for captions in scenes.chunks(BATCH) {
+        let unet = self.unet.network(self.machine, self.reporter)?;
+        let mut pictures = Vec::new();
+        for (batch, captions) in scenes.chunks(BATCH).enumerate() {
             let texts: Vec<&str> = captions.iter().map(|(_, caption)| &*caption.text).collect();
-            let guidance = Guidance {
-                positive: self.condition(&texts)?,
-                negative: Some(self.condition(&[""])?),
+            let sampling = Sampling {
+                machine: self.machine,
+                about: self.unet.about(),
+                network: &unet,
+                sampler: self.sampler,
+                walk: self.walk,
                 cfg: self.cfg,
+                seed: seed.wrapping_add(batch as u64),
             };
             let shape = [texts.len(), about.config.embed_dim, side, side];
-            let start = Tensor::zeros(shape, (self.machine.device(), DType::F32));
-            let way = (self.sampler, self.walk);
-            let on_step = |_, _| self.reporter.go_on();
-            let (machine, reporter) = (self.machine, self.reporter);
-            let latent =
-                walk((self.unet, machine, reporter), start, guidance, way, &mut noise, on_step)?;
-            let decoded = vae.decode(latent / about.scale);
-            let decoded = Array::read(decoded, "the decoded pictures")?;
-            pictures.extend(decoded.numbers().chunks(3 * self.size.pow(2)).map(|p| self.picture(p)));
-            self.reporter.step(pictures.len() as u64, scenes.len() as u64)?;
+            let start = Array::new(shape, vec![0.0; shape.iter().product()]);
+            let (wanted, empty) = (self.condition(&texts)?, self.condition(&[""])?);
+            let latent = sampling.walk(&start, wanted, Some(empty), self.reporter)?;
+            let latent = latent.tensor(self.machine.device(), DType::F32);
+            let decoded = Array::read(vae.decode(latent / about.scale), "the decoded pictures")?;
+            let one = 3 * self.size * self.size;
+            pictures.extend(
+                decoded
+                    .numbers()
+                    .chunks(one)
+                    .map(|numbers| self.picture(numbers)),
+            );
         }
         Ok(pictures)
     }
@@ -80,7 +86,11 @@ impl Painter<'_> {
         let byte = |x: f32| ((x.clamp(-1.0, 1.0) * 0.5 + 0.5) * 255.0).round() as u8;
         let pixel = |at| [0, 1, 2].map(|channel| byte(numbers[channel * area + at]));
         let rgb = (0..area).flat_map(pixel).collect();
-        Picture { width: self.size, height: self.size, rgb }
+        Picture {
+            width: self.size,
+            height: self.size,
+            rgb,
+        }
     }
 }
 
@@ -107,7 +117,9 @@ pub(super) fn rebuild(painter: &Painter<'_>, data: &dyn train::Dataset) -> Resul
         let rebuilt = Array::read(rebuilt, "the rebuilt pictures")?;
         let pairs = pixels.chunks(one).zip(rebuilt.numbers().chunks(one));
         figures.extend(pairs.map(|(wanted, found)| psnr(wanted, found, 2.0)));
-        painter.reporter.step(figures.len() as u64, data.len() as u64)?;
+        painter
+            .reporter
+            .step(figures.len() as u64, data.len() as u64)?;
     }
     let n = figures.len() as f64;
     let mean = figures.iter().sum::<f64>() / n;
@@ -115,7 +127,11 @@ pub(super) fn rebuild(painter: &Painter<'_>, data: &dyn train::Dataset) -> Resul
     if !mean.is_finite() {
         return Err(Error::new("the rebuilt pictures are no numbers").hint("check the weights"));
     }
-    Ok(Rebuilt { pictures: figures.len(), mean, deviation: variance.sqrt() })
+    Ok(Rebuilt {
+        pictures: figures.len(),
+        mean,
+        deviation: variance.sqrt(),
+    })
 }
 
 /// Attributes that hold, of those stated.
@@ -177,7 +193,11 @@ pub(super) fn score(
         for attribute in &caption.attributes {
             let held = reading.holds(attribute);
             score.attribute_accuracy.add(held);
-            score.by_kind.entry(kind_of(attribute).to_owned()).or_default().add(held);
+            score
+                .by_kind
+                .entry(kind_of(attribute).to_owned())
+                .or_default()
+                .add(held);
             if scene.is_held_out() {
                 score.held_out.add(held);
             }
@@ -186,10 +206,17 @@ pub(super) fn score(
             }
         }
         let other = &scenes[(at + 1) % scenes.len()].1;
-        other.attributes.iter().for_each(|a| score.by_luck.add(reading.holds(a)));
+        other
+            .attributes
+            .iter()
+            .for_each(|a| score.by_luck.add(reading.holds(a)));
         if at < shown {
             let (caption, stated) = (caption.text.clone(), caption.attributes.len());
-            score.first.push(Line { caption, missed, stated });
+            score.first.push(Line {
+                caption,
+                missed,
+                stated,
+            });
         }
     }
     score
