@@ -17,10 +17,18 @@ use crate::values::{Conditioning, Image, Latent};
 const BESIDE: &str = r#"
     "empty": TextEncode(text_encoder: "model", text: ""),
     "also": TextEncode(text_encoder: "model", text: "by the lake"),
+    "unseen": WorldDataset(seed: 2, count: 3),
 "#;
 
 /// Settings that make an example quick; what it shows stays the same.
-const QUICK: &[(&str, &str)] = &[("steps: 50", "steps: 3")];
+const QUICK: &[(&str, &str)] = &[
+    ("steps: 50", "steps: 3"),
+    ("steps: 2800", "steps: 2"),
+    ("steps: 6000", "steps: 2"),
+    ("batch: 64", "batch: 2"),
+    ("count: 30000", "count: 8"),
+    ("captions: 200", "captions: 3"),
+];
 
 /// How far numbers may lie apart, of themselves, on a machine with other numerics.
 const CLOSE: f32 = 2e-3;

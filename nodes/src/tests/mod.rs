@@ -61,6 +61,7 @@ impl Lab {
             ..Host::default()
         };
         host.previews = Some(folder.path().join("previews"));
+        host.work = Some(folder.path().join("work"));
         host.numerics = machine.numerics();
         host.extensions.insert(machine);
         let mut kinds = crate::list();
