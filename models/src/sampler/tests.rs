@@ -2,7 +2,7 @@
 //!
 //! The formulas are written here in another form than in the samplers (DDPM by eq. 11,
 //! Euler as a step along ε), so that an error would have to be made twice.
-//! Recorded tensors of diffusers and CompVis are in `models/tests/golden_samplers.rs`.
+//! Recorded tensors of diffusers and CompVis are in `models/tests/golden`.
 
 use std::cell::{Cell, RefCell};
 

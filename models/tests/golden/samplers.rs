@@ -5,10 +5,6 @@
 //! torch's own f32 run, 1e-5) of each state's standard deviation, at every step; noise
 //! within 1e-6; tables, made in f64 on both sides, within 1e-9 of themselves.
 
-#![allow(clippy::unwrap_used)] // A test may unwrap, and so may its helpers.
-
-mod recorded;
-
 use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 
@@ -18,7 +14,8 @@ use ldm_models::noise::Noise;
 use ldm_models::prediction::{Denoiser, Network, Prediction};
 use ldm_models::sampler::{Step, Variance, ddim, ddpm, euler, euler_ancestral};
 use ldm_models::schedule::{Betas, Level, NoiseSchedule, ScheduleConfig, SigmaSchedule, Spacing};
-use recorded::Recording;
+
+use crate::recorded::Recording;
 
 #[test]
 fn noise_is_torchs_for_several_seeds_sizes_batches_and_calls() {

@@ -1,0 +1,10 @@
+//! What we compute, held to what others computed: the tensors in `tests/golden`.
+//!
+//! The scripts in `tests/reference` say how each was recorded, from whose code, and what the
+//! files hold. Nothing here writes them.
+
+#![allow(clippy::unwrap_used)] // A test may unwrap, and so may its helpers.
+
+mod networks;
+mod recorded;
+mod samplers;

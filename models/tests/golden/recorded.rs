@@ -1,0 +1,88 @@
+//! Tensors recorded from the originals by `tests/reference/*.py`.
+//!
+//! Files are read with the `safetensors` crate alone, so that a fault in our own reader
+//! cannot make a comparison pass.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use safetensors::{Dtype, SafeTensors};
+
+/// One golden file, every number as f64.
+pub(crate) struct Recording {
+    tensors: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
+    meta: HashMap<String, String>,
+}
+
+impl Recording {
+    /// Reads `tests/golden/<name>.safetensors`.
+    pub(crate) fn open(name: &str) -> Self {
+        let bytes = std::fs::read(path(name)).unwrap();
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let read = |key: &str| {
+            let shape = file.tensor(key).unwrap().shape().to_vec();
+            (key.to_owned(), (shape, numbers(&file, key)))
+        };
+        Self {
+            tensors: file.names().into_iter().map(read).collect(),
+            meta: header.metadata().clone().unwrap(),
+        }
+    }
+
+    /// The numbers of a tensor, row by row.
+    pub(crate) fn get(&self, key: &str) -> &[f64] {
+        &self.entry(key).1
+    }
+
+    /// A tensor of `D` dimensions, in f32.
+    pub(crate) fn tensor<const D: usize>(&self, key: &str, device: &Device) -> Tensor<D> {
+        let (shape, numbers) = self.entry(key);
+        let numbers: Vec<f32> = numbers.iter().map(|n| *n as f32).collect();
+        Tensor::from_data(TensorData::new(numbers, shape.clone()), device)
+    }
+
+    /// A tensor of `D` dimensions of whole numbers.
+    pub(crate) fn integers<const D: usize>(&self, key: &str, device: &Device) -> Tensor<D, Int> {
+        let (shape, numbers) = self.entry(key);
+        let numbers: Vec<i64> = numbers.iter().map(|n| *n as i64).collect();
+        Tensor::from_data(TensorData::new(numbers, shape.clone()), device)
+    }
+
+    /// A number of the file's metadata.
+    pub(crate) fn number(&self, key: &str) -> f64 {
+        self.meta[key].parse().unwrap()
+    }
+
+    /// The names of tensors, sorted.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    fn entry(&self, key: &str) -> &(Vec<usize>, Vec<f64>) {
+        let entry = self.tensors.get(key);
+        entry.unwrap_or_else(|| panic!("`{key}` was not recorded"))
+    }
+}
+
+/// Where `tests/golden/<name>.safetensors` stands.
+pub(crate) fn path(name: &str) -> PathBuf {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
+    PathBuf::from(root).join(format!("{name}.safetensors"))
+}
+
+fn numbers(file: &SafeTensors<'_>, key: &str) -> Vec<f64> {
+    let tensor = file.tensor(key).unwrap();
+    let data = tensor.data();
+    match tensor.dtype() {
+        Dtype::F64 => each(data, f64::from_le_bytes),
+        Dtype::F32 => each(data, |b| f32::from_le_bytes(b).into()),
+        Dtype::I64 => each(data, |b| i64::from_le_bytes(b) as f64),
+        other => panic!("`{key}` is in {other:?}"),
+    }
+}
+
+fn each<const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+    data.as_chunks().0.iter().map(|b| number(*b)).collect()
+}
