@@ -26,8 +26,10 @@ fn picture(b: usize, h: usize, w: usize) -> Tensor<4> {
     )
 }
 
-/// The released configurations: name, `ch_mult`, attention, channels, millions.
-const PAPER: [(&str, &[usize], &[usize], usize, f64); 4] = [
+/// A released configuration: name, `ch_mult`, attention, channels, millions.
+type Released = (&'static str, &'static [usize], &'static [usize], usize, f64);
+
+const PAPER: [Released; 4] = [
     ("kl-f4", &[1, 2, 4], &[], 3, 55.31),
     ("kl-f8", &[1, 2, 4, 4], &[], 4, 83.65),
     ("kl-f16", &[1, 1, 2, 2, 4], &[16], 16, 69.61),

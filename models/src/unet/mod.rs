@@ -176,6 +176,10 @@ impl Middle {
 
 /// How a level attends.
 #[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few dozen stand in a network, and a module cannot be boxed"
+)]
 enum Attention {
     /// Over its own pixels.
     Pixels(SpatialAttention),
