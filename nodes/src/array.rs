@@ -87,7 +87,7 @@ impl<const D: usize> Array<D> {
     }
 
     /// Adds shape and bits to an identity.
-    pub fn hash(&self, hasher: &mut Hasher) {
+    pub fn hash_into(&self, hasher: &mut Hasher) {
         let shape: Vec<u8> = self
             .shape
             .iter()
@@ -207,7 +207,7 @@ mod tests {
     fn identities_tell_shape_and_bits_apart() {
         let identity = |shape, numbers: [f32; 4]| {
             let mut hasher = Hasher::default();
-            Array::<2>::new(shape, numbers.to_vec()).hash(&mut hasher);
+            Array::<2>::new(shape, numbers.to_vec()).hash_into(&mut hasher);
             hasher.finish()
         };
         let one = identity([2, 2], [0.0; 4]);

@@ -31,11 +31,15 @@ impl DatasetImage {
                 Error::at("index", message).hint(format!("numbers go from 0 to {}", all - 1))
             );
         }
-        Ok(PictureFacts {
+        let (height, width) = (dataset.size, dataset.size);
+        let picture = PictureFacts {
             batch: count,
-            height: dataset.size,
-            width: dataset.size,
-        })
+            height,
+            width,
+        };
+        picture
+            .checked()
+            .map_err(|e| Error::at("count", e.message()))
     }
 }
 

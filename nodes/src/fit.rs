@@ -3,10 +3,7 @@
 
 use ldm_engine::{Error, Result};
 
-use crate::values::{ConditioningFacts, LatentFacts, LatentSpace, UnetAbout};
-
-/// Most numbers in one latent batch or picture batch: 1 GiB.
-const MOST_NUMBERS: usize = 1 << 28;
+use crate::values::{ConditioningFacts, LatentFacts, LatentSpace, MOST_NUMBERS, UnetAbout};
 
 /// What is known of a side: `None` when its port is open, `Some(None)` when it is linked but
 /// nothing is known of it yet.

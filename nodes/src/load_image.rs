@@ -45,6 +45,7 @@ impl Node for LoadImage {
             height: header.height as usize,
             width: header.width as usize,
         };
+        let size = size.checked().map_err(|e| wrong(&name, &e))?;
         facts.give_on("image", size);
         match header.has_alpha {
             true => facts.give_on("mask", size),

@@ -31,11 +31,15 @@ fn picture(vae: &VaeAbout, latent: &LatentFacts) -> Result<PictureFacts> {
         .map_err(|e| Error::at("latent", e.message()).hint(e.hint_text().unwrap_or_default()))?;
     let factor = vae.config.factor();
     let (height, width) = (latent.height * factor, latent.width * factor);
-    Ok(PictureFacts {
-        batch: latent.batch,
+    let batch = latent.batch;
+    let picture = PictureFacts {
+        batch,
         height,
         width,
-    })
+    };
+    picture
+        .checked()
+        .map_err(|e| Error::at("latent", e.message()))
 }
 
 impl Node for VaeDecode {

@@ -45,6 +45,13 @@ fn sizes_that_cannot_be_are_planning_errors() {
     let nodes = r#""scenes": WorldDataset(count: 10),
         "bad": DatasetImage(dataset: "scenes", index: 8, count: 3),"#;
     check(&lab, nodes, &["3 from number 8 on, but the dataset has 10"]);
+    let nodes = r#""scenes": WorldDataset(count: 5000, size: 4096),
+        "bad": DatasetImage(dataset: "scenes", count: 4096),"#;
+    check(
+        &lab,
+        nodes,
+        &["4096 pictures of 4096×4096 are none or over 1 GiB"],
+    );
 }
 
 #[test]

@@ -59,10 +59,10 @@ impl Data for Conditioning {
         let mut hasher = Hasher::default();
         hasher.part(Self::NAME.as_bytes());
         if let Some(tokens) = &self.tokens {
-            tokens.hash(hasher.part(b"tokens"));
+            tokens.hash_into(hasher.part(b"tokens"));
         }
         if let Some(channels) = &self.channels {
-            channels.hash(hasher.part(b"channels"));
+            channels.hash_into(hasher.part(b"channels"));
         }
         hasher.finish()
     }

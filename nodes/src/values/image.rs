@@ -19,6 +19,33 @@ pub struct PictureFacts {
     pub width: usize,
 }
 
+/// Most numbers in one batch of pictures or latents: 1 GiB.
+pub(crate) const MOST_NUMBERS: usize = 1 << 28;
+
+impl PictureFacts {
+    /// Itself, when so many pictures of this size can be held.
+    ///
+    /// # Errors
+    /// When there is nothing in them, or absurdly much.
+    pub fn checked(self) -> Result<Self> {
+        let sides = [self.batch, 3, self.height, self.width];
+        let all = sides.iter().try_fold(1usize, |all, n| all.checked_mul(*n));
+        match all {
+            Some(all) if all > 0 && all <= MOST_NUMBERS => Ok(self),
+            _ => {
+                let Self {
+                    batch,
+                    height,
+                    width,
+                } = self;
+                let message =
+                    format!("{batch} pictures of {width}×{height} are none or over 1 GiB");
+                Err(Error::new(message).hint("fewer pictures, or smaller ones"))
+            }
+        }
+    }
+}
+
 impl Image {
     /// Pictures from `pixels [batch, 3, height, width]`.
     ///
@@ -81,7 +108,7 @@ impl Data for Image {
 
     fn identity(&self) -> Identity {
         let mut hasher = Hasher::default();
-        self.0.hash(hasher.part(Self::NAME.as_bytes()));
+        self.0.hash_into(hasher.part(Self::NAME.as_bytes()));
         hasher.finish()
     }
     fn bytes(&self) -> u64 {

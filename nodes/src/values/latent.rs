@@ -92,7 +92,7 @@ impl Data for Latent {
 
     fn identity(&self) -> Identity {
         let mut hasher = Hasher::default();
-        self.numbers.hash(hasher.part(Self::NAME.as_bytes()));
+        self.numbers.hash_into(hasher.part(Self::NAME.as_bytes()));
         if let Some(LatentSpace { factor, scale }) = self.space {
             hasher
                 .part(&(factor as u64).to_le_bytes())

@@ -26,7 +26,7 @@ impl Data for Mask {
 
     fn identity(&self) -> Identity {
         let mut hasher = Hasher::default();
-        self.0.hash(hasher.part(Self::NAME.as_bytes()));
+        self.0.hash_into(hasher.part(Self::NAME.as_bytes()));
         hasher.finish()
     }
     fn bytes(&self) -> u64 {

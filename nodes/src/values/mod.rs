@@ -13,6 +13,7 @@ mod report;
 
 pub use conditioning::{Conditioning, ConditioningFacts};
 pub use dataset::{Dataset, DatasetFacts};
+pub(crate) use image::MOST_NUMBERS;
 pub use image::{Image, PictureFacts};
 pub use latent::{Latent, LatentFacts, LatentSpace};
 pub use mask::Mask;

@@ -279,23 +279,18 @@ pub struct TextEncoderAbout {
 }
 
 impl TextEncoderAbout {
-    /// Text to ids that fit the network.
+    /// Text to as many ids as the network reads.
     ///
     /// # Errors
     /// When it is no tokenizer, or not this network's.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        let tokenizer = Tokenizer::from_json(self.tokenizer.as_bytes(), None)?;
+        let length = Some(self.config.max_length);
+        let tokenizer = Tokenizer::from_json(self.tokenizer.as_bytes(), length)?;
         let (ids, rows) = (tokenizer.vocabulary(), self.config.vocab_size);
         if ids > rows {
             let message = format!("the tokenizer has {ids} ids, the text encoder {rows}");
-            return Err(
-                Error::new(message).hint("use the tokenizer that the model was trained with")
-            );
-        }
-        let (ids, places) = (tokenizer.length(), self.config.max_length);
-        if ids > places {
-            let message = format!("the tokenizer gives {ids} ids, the text encoder takes {places}");
-            return Err(Error::new(message).hint("shorten the tokenizer's `truncation`"));
+            let hint = "use the tokenizer that the model was trained with";
+            return Err(Error::new(message).hint(hint));
         }
         Ok(tokenizer)
     }
