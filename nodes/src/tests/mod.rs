@@ -31,7 +31,7 @@ pub(super) struct Lab {
     pub(super) folder: tempfile::TempDir,
     pub(super) kinds: Kinds,
     pub(super) host: Host,
-    cache: Cache,
+    pub(super) cache: Cache,
     /// Files written by each node of the last run, and loads of weights by name.
     pub(super) wrote: BTreeMap<String, Vec<PathBuf>>,
     pub(super) loads: Vec<String>,

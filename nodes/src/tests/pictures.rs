@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use ldm_engine::Data;
+use ldm_engine::{Data, Event, Run, Stop};
 
 use super::{Lab, MODEL};
 use crate::values::{Conditioning, Image, Latent};
@@ -122,6 +122,39 @@ fn the_noise_of_a_batch_is_one_draw_over_its_whole_shape() {
     let alone = Noise::new(6).randn(&[1, 2, 2, 4]);
     let second = correlation(&latent.numbers.numbers()[16..], &alone);
     assert!(second < 0.5, "{second}");
+}
+
+#[test]
+fn a_stop_is_obeyed_at_the_next_step_and_what_had_finished_is_kept() {
+    let lab = Lab::new();
+    let plan = lab.plan(&draw("seed: 3"), &[]).unwrap();
+    let (stop, mut steps) = (Stop::new(), Vec::new());
+    let run = Run::new(&plan, &lab.host, &lab.cache).stopped_by(stop.clone());
+    let report = run.go(&mut |event| match event {
+        Event::Node(event) if event.node == "latent" && event.step.is_some() => {
+            steps.extend(event.step);
+            stop.stop();
+        }
+        _ => {}
+    });
+    assert!(steps.len() < 4, "{steps:?}");
+    assert!(
+        report.done.cancelled.contains(&"latent".to_owned()),
+        "{:?}",
+        report.done
+    );
+    assert!(
+        report.done.ran.contains(&"wanted".to_owned()),
+        "{:?}",
+        report.done
+    );
+    let report = Run::new(&plan, &lab.host, &lab.cache).go(&mut |_| {});
+    assert!(report.is_complete(), "{:?}", report.done);
+    assert!(
+        report.done.kept.contains(&"wanted".to_owned()),
+        "{:?}",
+        report.done
+    );
 }
 
 fn correlation(a: &[f32], b: &[f32]) -> f32 {
