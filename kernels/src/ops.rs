@@ -9,27 +9,27 @@ use crate::Padding;
 
 /// How a group norm works.
 #[derive(Clone, Copy, Debug)]
-pub struct NormOptions {
+pub(crate) struct NormOptions {
     /// Runs of channels that share a mean.
-    pub groups: usize,
+    pub(crate) groups: usize,
     /// Added to the variance.
-    pub eps: f64,
+    pub(crate) eps: f64,
     /// Whether SiLU follows.
-    pub silu: bool,
+    pub(crate) silu: bool,
 }
 
 /// How a convolution moves over a picture.
 #[derive(Clone, Copy, Debug)]
-pub struct ConvOptions {
+pub(crate) struct ConvOptions {
     /// Pixels from one window to the next, both ways.
-    pub stride: usize,
+    pub(crate) stride: usize,
     /// The zero border.
-    pub padding: Padding,
+    pub(crate) padding: Padding,
 }
 
 /// Forward operations, dispatched to the backend of their tensors. All are f32.
 #[backend_extension(Flex, Autodiff)]
-pub trait LdmOps: Backend {
+pub(crate) trait LdmOps: Backend {
     /// `x · sigmoid(x)`.
     fn ldm_silu(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
@@ -78,7 +78,7 @@ pub trait LdmOps: Backend {
 /// Gradients of [`LdmOps`] with respect to their tensors, given that of the output, `dy`.
 ///
 /// Where an operation has three, `needed` says which are wanted; the others are `None`.
-pub trait LdmGradients: Backend {
+pub(crate) trait LdmGradients: Backend {
     /// Of [`LdmOps::ldm_silu`].
     fn ldm_silu_gradient(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 
