@@ -157,6 +157,32 @@ impl Grid {
     }
 }
 
+impl Grid {
+    /// Where the pixels from `j` on read and write; beyond `width` they repeat the first.
+    fn places(&self, j: usize, width: usize) -> [[usize; NR]; 2] {
+        let row = j / self.cols;
+        let mut at = [row / self.rows, row % self.rows, j % self.cols];
+        let mut places = [[0; NR]; 2];
+        for i in 0..NR {
+            let here = [
+                self.first[0] + self.from.at(at),
+                self.first[1] + self.to.at(at),
+            ];
+            for (places, here) in places.iter_mut().zip(here) {
+                places[i] = if i < width { here } else { places[0] };
+            }
+            at[2] += 1;
+            if at[2] == self.cols {
+                at = [at[0], at[1] + 1, 0];
+            }
+            if at[1] == self.rows {
+                at = [at[0] + 1, 0, 0];
+            }
+        }
+        places
+    }
+}
+
 /// Pictures with their border: copied where there is one.
 enum Source<'a> {
     Borrowed(&'a [f32]),
@@ -385,10 +411,13 @@ impl Implicit<'_> {
             .step_by(NR)
             .map(|j| self.panel(j, last))
             .collect();
-        let mut packed = Scratch::new(KC * panels.len() * NR);
+        // Even blocks of taps: a short last one would cost as much to start and end.
+        let all = self.taps.len();
+        let block = all.div_ceil(all.div_ceil(KC + KC / 8).max(1));
+        let mut packed = Scratch::new(block * panels.len() * NR);
         let mut done = 0;
         loop {
-            let taps = &self.taps[done..self.taps.len().min(done + KC)];
+            let taps = &self.taps[done..all.min(done + block)];
             let size = taps.len() * NR;
             for (i, panel) in panels.iter().enumerate() {
                 panel.pack(&mut packed[i * size..][..size], taps, self.source);
@@ -399,8 +428,8 @@ impl Implicit<'_> {
                     self.tile(panel, b, rows.start + from, len, done, taps.len());
                 }
             }
-            done += KC;
-            if done >= self.taps.len() {
+            done += block;
+            if done >= all {
                 break;
             }
         }
@@ -408,9 +437,7 @@ impl Implicit<'_> {
 
     fn panel(&self, j: usize, last: usize) -> Panel {
         let width = NR.min(last - j);
-        let place = |i: usize| self.grid.place(if i < width { j + i } else { j });
-        let places: [[usize; 2]; NR] = std::array::from_fn(place);
-        let (from, to) = (places.map(|p| p[0]), places.map(|p| p[1]));
+        let [from, to] = self.grid.places(j, width);
         let together = |at: &[usize], run: usize| {
             at.chunks(run)
                 .all(|c| c.iter().enumerate().all(|(i, at)| *at == c[0] + i))
@@ -570,6 +597,11 @@ impl WeightGradient<'_> {
         // As many pixels at once as let all rows of `dy` stay in the second cache.
         let many = (64 * 1024 / self.s.outputs.max(1)).clamp(256, 1024) / 8 * 8;
         let direct = self.grid.from.col == 1 && self.grid.cols.is_multiple_of(8);
+        // In place the taps of a channel share their numbers; copies do not.
+        let near = match direct {
+            true => 16,
+            false => (5 * 1024 / many).next_multiple_of(4),
+        };
         let mut buffer = match direct {
             true => Scratch::new(0),
             false => Scratch::new((self.s.outputs + taps.len()) * many),
@@ -580,11 +612,14 @@ impl WeightGradient<'_> {
                 true => self.in_place(pixels, &taps),
                 false => self.gathered(pixels, &taps, many, &mut buffer),
             };
-            for t in (0..taps.len()).step_by(4) {
+            // Some taps stay in the first cache while the rows of `dy` pass them by.
+            for some in (0..taps.len()).step_by(near) {
                 for o in (0..self.s.outputs).step_by(3) {
-                    // SAFETY: this task alone writes these taps of this part; the rows hold
-                    // what the blocks reach.
-                    unsafe { self.tile(&rows, o, t, sums.wrapping_add(taps.start)) };
+                    for t in (some..taps.len().min(some + near)).step_by(4) {
+                        // SAFETY: this task alone writes these taps of this part; the rows
+                        // hold what the blocks reach.
+                        unsafe { self.tile(&rows, o, t, sums.wrapping_add(taps.start)) };
+                    }
                 }
             }
         }
