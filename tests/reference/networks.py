@@ -21,8 +21,9 @@ a checkpoint does.
 Weights are drawn so that a mistake shows: every residual branch changes what it is added to by
 at least a tenth (checked here, branch norm over input norm), and what enters a norm is small
 (standard deviation about 0.04), so that the norm's eps matters. One per cent on any tensor shows
-in a result by at least two tolerances, which is checked too and decided some of the seeds. Norm groups hold two channels or
-more: with one channel a group, biases and the timestep would vanish in the next norm.
+in a result by at least two tolerances, which is checked too and decided some of the seeds. Norm
+groups hold two channels or more: with one channel a group, biases and the timestep would vanish
+in the next norm.
 
 The originals use 32 groups. These networks are narrower and use fewer, which for CompVis's code,
 where the number is written in a function, means replacing that function.
@@ -48,11 +49,9 @@ STREAM = 0.04  # the scale of what enters a norm
 
 NORMS = (nn.GroupNorm, nn.LayerNorm)
 # Layers whose output is what a norm sees next, added to or not.
-INTO_STREAM = (
-    "conv_in|conv1|time_emb_proj|proj_in|in_layers|emb_layers|input_blocks.0"
-).split("|")
+INTO_STREAM = "conv_in conv1 time_emb_proj proj_in in_layers emb_layers input_blocks.0".split()
 # Layers that carry the stream on at its own scale.
-CARRY = ("conv_shortcut", "nin_shortcut", "skip_connection", "downsample", "upsample", ".op", ".conv.")
+CARRY = "conv_shortcut nin_shortcut skip_connection downsample upsample .op .conv.".split()
 
 
 def gain(name, module, parent):
@@ -63,7 +62,7 @@ def gain(name, module, parent):
     last = ("quant_conv", "conv_out", "out.2", "to_logits", "linear_1", "linear_2", "time_embed")
     if any(k in name for k in last) and "to_out" not in name:
         return 1.0
-    if name.endswith("conv_shortcut") or any(k in name + "." for k in CARRY):
+    if any(k in name + "." for k in CARRY):
         return 1.0
     if any(k in name for k in ("to_q", "to_k", "q_proj", "k_proj", ".qkv")):
         return 1.6
@@ -675,7 +674,7 @@ def main(out, latent_diffusion):
     # Heads of width 4: two, then four; one transformer block, then two.
     width = dict(in_channels=3, block_out_channels=(8, 16), norm_num_groups=4)
     width = dict(**width, attention_head_dim=(2, 4), transformer_layers_per_block=(1, 2))
-    unet_cross(out, "unet_cross_width", 100, (2, 7, 6), **width)
+    unet_cross(out, "unet_cross_width", 104, (2, 7, 6), **width)
     timestep_embeddings(out)
     text_diffusers(out, "text_diffusers", 110)
     text_compvis(out, "text_compvis", 120)

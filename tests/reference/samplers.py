@@ -118,7 +118,8 @@ def diffusers_cases():
     for pred, name in NAMES.items():
         for eta in [0.0, 0.5, 1.0] if pred == "eps" else [0.5]:
             for s in [7, 10] if pred == "eps" else [10]:
-                make = lambda n=name: diffusers.DDIMScheduler(**ldm, prediction_type=n)  # noqa: E731
+                of = dict(ldm, prediction_type=name)
+                make = lambda k=of: diffusers.DDIMScheduler(**k)  # noqa: E731
                 yield f"ddim.diffusers.{pred}.eta{eta}.s{s}", case(make, s, eta)
         make = lambda n=name: diffusers.DDIMScheduler(**one, prediction_type=n)  # noqa: E731
         yield f"ddim.diffusers.trailing_one.{pred}.eta0.5.s7", case(make, 7, 0.5)

@@ -59,6 +59,7 @@ pub(super) fn waves(t: Tensor<1>, width: usize) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::TensorFile;
     use burn::tensor::Device;
 
     #[test]
@@ -72,6 +73,36 @@ mod tests {
         ];
         for (got, wanted) in got.iter().zip(wanted.as_flattened()) {
             assert!((got - wanted).abs() < 1e-6, "{got} {wanted}");
+        }
+    }
+
+    /// Recorded from CompVis's code by `tests/reference/networks.py`.
+    #[test]
+    fn waves_are_those_of_the_reference() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/golden/timesteps.safetensors"
+        );
+        let file = TensorFile::open(path.as_ref()).unwrap();
+        let t = file.read("t").unwrap();
+        for width in [7, 8, 32, 320] {
+            let t = Tensor::<1>::from_data(&t[..], &Device::flex());
+            let got: Vec<f32> = waves(t, width).into_data().try_to_vec().unwrap();
+            let torch = file
+                .note(&format!("f32_error.dim{width}"))
+                .unwrap()
+                .parse::<f32>()
+                .unwrap();
+            let wanted = file.read(&format!("dim{width}")).unwrap();
+            assert_eq!(got.len(), wanted.len());
+            for (got, wanted) in got.iter().zip(&wanted) {
+                // Half is below the standard deviation of any of them.
+                let allowed = 0.5 * (4.0 * torch).max(1e-5);
+                assert!(
+                    (got - wanted).abs() <= allowed,
+                    "{got} {wanted} of width {width}"
+                );
+            }
         }
     }
 }
