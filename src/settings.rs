@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use etcetera::BaseStrategy;
 use ldm_engine::{Host, Options, Plan, Search};
 use ldm_nodes::{DeviceChoice, Precision};
 
@@ -12,6 +13,9 @@ use crate::args::{PlanArgs, RunArgs};
 
 /// Folders of models, separated as `PATH` is.
 const MODELS: &str = "LDM_GRAPH_MODELS";
+
+/// Our folder among the user's.
+const OURS: &str = "ldm-graph";
 
 /// What `run` is to do.
 #[derive(Debug)]
@@ -66,7 +70,7 @@ impl Settings {
         Host {
             out: self.out.clone(),
             overwrite: self.overwrite,
-            previews: data_folders().map(|folders| folders.cache_dir().join("previews")),
+            previews: folders().map(|folders| folders.cache_dir().join(OURS).join("previews")),
             work: data_folders().map(|folders| folders.cache_dir().join("work")),
             threads: self.threads,
             ..Host::default()
@@ -95,13 +99,14 @@ pub(crate) fn options(args: &PlanArgs) -> Options {
         only: args.only.clone(),
         search: Search {
             models: args.models.iter().cloned().chain(listed).collect(),
-            data: data_folders().map(|folders| folders.data_dir().to_owned()),
+            data: folders().map(|folders| folders.data_dir().join(OURS)),
         },
     }
 }
 
-fn data_folders() -> Option<directories::ProjectDirs> {
-    directories::ProjectDirs::from("", "", "ldm-graph")
+/// The user's folders: `XDG_DATA_HOME`, `XDG_CACHE_HOME` or what the platform has for them.
+fn folders() -> Option<impl BaseStrategy> {
+    etcetera::choose_base_strategy().ok()
 }
 
 /// Half of the machine's memory; 4 GiB where the system does not say.

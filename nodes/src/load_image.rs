@@ -2,7 +2,7 @@
 
 use std::io::BufReader;
 
-use ldm_engine::{Ctx, Error, Facts, Node, Outputs, ReadPath, Result};
+use ldm_engine::{Ctx, Error, Facts, Node, Outputs, ReadPath, Result, paths};
 
 use crate::array::Array;
 use crate::picture;
@@ -38,7 +38,7 @@ impl Node for LoadImage {
         let file = facts
             .open(&self.path)
             .map_err(|e| Error::at("path", e.message()))?;
-        let name = file.path().display().to_string();
+        let name = paths::shown(file.path());
         let header = picture::header(BufReader::new(file)).map_err(|e| wrong(&name, &e))?;
         let size = PictureFacts {
             batch: 1,
@@ -56,7 +56,7 @@ impl Node for LoadImage {
 
     fn run(&self, ctx: &mut Ctx<'_>) -> Result<Loaded> {
         let file = ctx.open(&self.path)?;
-        let name = file.path().display().to_string();
+        let name = paths::shown(file.path());
         let found = picture::decode(BufReader::new(file)).map_err(|e| wrong(&name, &e))?;
         let has_alpha = found.color().has_alpha();
         let found = found.into_rgba32f();

@@ -1,6 +1,6 @@
 //! `LoadLatent`: a latent from a file.
 
-use ldm_engine::{Ctx, Error, Facts, Node, ReadPath, Result};
+use ldm_engine::{Ctx, Error, Facts, Node, ReadPath, Result, paths};
 use ldm_models::weights::TensorFile;
 
 use crate::array::{Array, NOTE};
@@ -22,7 +22,7 @@ pub(crate) struct LoadLatent {
 }
 
 fn facts_of(file: &TensorFile) -> Result<LatentFacts> {
-    let name = file.path().display();
+    let name = paths::shown(file.path());
     let Some(shape) = file.shape("latent") else {
         let message = format!("{name} has no tensor `latent`");
         return Err(Error::at("path", message).hint("`SaveLatent` writes such a file"));

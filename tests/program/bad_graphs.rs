@@ -35,15 +35,16 @@ fn name(path: &Path) -> String {
         .into_owned()
 }
 
-/// How many places are tried depends on how deep the repository lies.
+/// Which places are tried above the repository depends on where it lies.
 fn steady(said: &str) -> String {
-    let mut lines: Vec<String> = said.lines().map(str::to_owned).collect();
-    for line in &mut lines {
-        if let (true, Some(at)) = (line.ends_with(" more"), line.rfind(" and ")) {
-            line.replace_range(at.., " and … more");
+    let steady = |line: &str| match line.strip_prefix("hint: tried ") {
+        None => format!("{line}\n"),
+        Some(tried) => {
+            let here = tried.split(", ").filter(|path| !path.starts_with('/'));
+            format!("hint: tried {}, …\n", here.collect::<Vec<_>>().join(", "))
         }
-    }
-    lines.join("\n") + "\n"
+    };
+    said.lines().map(steady).collect()
 }
 
 #[test]

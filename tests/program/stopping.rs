@@ -13,7 +13,7 @@ const SLOW: &str = r#"Graph(nodes: {
     "model": LoadModel(path: "weights/text"),
     "wanted": TextEncode(text_encoder: "model", text: "a red house"),
     "noise": EmptyLatent(vae: "model", width: 256, height: 256, batch: 8),
-    "latent": Denoise(unet: "model", latent: "noise", positive: "wanted", steps: 1000, cfg: 1.0),
+    "latent": Denoise(unet: "model", latent: "noise", positive: "wanted", steps: 500, cfg: 1.0),
     "image": VaeDecode(vae: "model", latent: "latent"),
     "save": SaveImage(image: "image", path: "a.png"),
 })"#;

@@ -44,7 +44,9 @@ impl Planner<'_> {
             let bound = match bind(&plan.nodes[number], Vec::new(), &self.options.search) {
                 Ok(bound) => bound,
                 Err(errors) => {
-                    self.errors.extend(errors);
+                    let node = &plan.nodes[number];
+                    let new = errors.into_iter().filter(|error| !node.was_told(error));
+                    self.errors.extend(new);
                     continue;
                 }
             };
@@ -96,6 +98,21 @@ impl Planner<'_> {
 }
 
 impl Planned {
+    /// Whether an error only says that a setting is missing which is there, but whose own fault
+    /// was told already.
+    fn was_told(&self, error: &Diagnostic) -> bool {
+        let read = |name: &Spanned<String>| {
+            let same = |known: &Spanned<String>| known.value == name.value;
+            self.settings.iter().any(|(known, _)| same(known))
+                || self.linked.iter().any(|(known, ..)| same(known))
+        };
+        let unread = self.fields.iter().filter(|(name, _)| !read(name));
+        let says = |name: &str| format!("`{}` needs `{name}`", self.name);
+        unread
+            .map(|(name, _)| says(&name.value))
+            .any(|words| error.message == words)
+    }
+
     /// A node's own error, with its name and the place of the field at fault.
     pub(crate) fn failure(&self, error: &Error) -> Diagnostic {
         let field = error.field();

@@ -391,3 +391,15 @@ fn a_file_that_is_not_text_or_too_large_is_refused() {
     let gone = ldm_engine::Graph::read(&folder.path().join("gone.ron")).expect_err("gone");
     assert!(gone.to_string().contains("cannot read"));
 }
+
+#[test]
+fn a_setting_that_is_wrong_is_not_also_told_to_be_missing() {
+    let lab = Lab::new(
+        r#"Graph(nodes: {
+            "a": Say(text: Input("nothing")), "save": Save(words: "a", path: "../a.txt"),
+        })"#,
+    );
+    let errors = lab.errors();
+    assert_eq!(errors.matches("error: ").count(), 2, "{errors}");
+    assert!(!errors.contains("needs"), "{errors}");
+}
