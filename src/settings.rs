@@ -71,7 +71,7 @@ impl Settings {
             out: self.out.clone(),
             overwrite: self.overwrite,
             previews: folders().map(|folders| folders.cache_dir().join(OURS).join("previews")),
-            work: data_folders().map(|folders| folders.cache_dir().join("work")),
+            work: folders().map(|folders| folders.cache_dir().join(OURS).join("work")),
             threads: self.threads,
             ..Host::default()
         }

@@ -150,7 +150,12 @@ fn completions_know_flags_and_kinds() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = lab.run(["completions", shell]);
         script.code(0);
-        for word in ["overwrite", "TextEncode"] {
+        let mut words = vec!["overwrite"];
+        // The other generators complete no positional arguments.
+        if ["bash", "zsh"].contains(&shell) {
+            words.push("TextEncode");
+        }
+        for word in words {
             assert!(script.out.contains(word), "{shell} does not know `{word}`");
         }
     }

@@ -17,17 +17,17 @@ use ldm_models::weights::manifest::{TextConfig, TextPart, UNetPart, VaeConfig, V
 use ldm_models::weights::{LatentSpec, Manifest, SaveAs, save};
 
 /// The root of the repository.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Whether expectations are to be rewritten instead of compared.
-pub fn updates() -> bool {
+pub(crate) fn updates() -> bool {
     std::env::var_os("UPDATE_EXPECT").is_some_and(|value| value == "1")
 }
 
 /// A folder that holds the model as `weights/text`; made once for all tests.
-pub fn models() -> &'static Path {
+pub(crate) fn models() -> &'static Path {
     static MODELS: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
         let folder = tempfile::tempdir().expect("a temporary folder");
         make_model(&folder.path().join("weights/text"));
@@ -37,35 +37,35 @@ pub fn models() -> &'static Path {
 }
 
 /// A folder to work in, and the program.
-pub struct Lab {
+pub(crate) struct Lab {
     folder: tempfile::TempDir,
 }
 
 /// How the program ended.
-pub struct Ended {
+pub(crate) struct Ended {
     /// The exit code; 1000 when a signal ended it.
-    pub code: i32,
+    pub(crate) code: i32,
     /// stdout
-    pub out: String,
+    pub(crate) out: String,
     /// stderr
-    pub err: String,
+    pub(crate) err: String,
 }
 
 impl Lab {
     /// An empty folder.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
         }
     }
 
     /// A path in the folder.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Writes a file in the folder.
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         let above = path.parent().expect("a path in a folder");
         std::fs::create_dir_all(above).expect("a folder can be made");
@@ -74,7 +74,10 @@ impl Lab {
     }
 
     /// The program, not yet started, in this folder and away from the user's own.
-    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ldm-graph"));
         command
             .args(arguments)
@@ -95,7 +98,7 @@ impl Lab {
     }
 
     /// Runs the program to its end.
-    pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ended {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ended {
         Ended::of(
             self.command(arguments)
                 .output()
@@ -104,7 +107,7 @@ impl Lab {
     }
 
     /// `ldm-graph run` of a graph with these nodes, with the model at hand.
-    pub fn graph(&self, nodes: &str, flags: &[&str]) -> Ended {
+    pub(crate) fn graph(&self, nodes: &str, flags: &[&str]) -> Ended {
         self.write("graph.ron", format!("Graph(nodes: {{\n{nodes}\n}})\n"));
         let mut arguments = vec!["run", "graph.ron", "--models", utf8(models())];
         arguments.extend(flags);
@@ -112,14 +115,14 @@ impl Lab {
     }
 
     /// What stands in a file, if it is there.
-    pub fn read(&self, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
         std::fs::read(self.path(name)).ok()
     }
 }
 
 impl Ended {
     /// Of a finished process.
-    pub fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(1000),
             out: String::from_utf8(output.stdout).expect("stdout is text"),
@@ -129,7 +132,7 @@ impl Ended {
 
     /// Asserts the exit code, showing what was said when it is another.
     #[track_caller]
-    pub fn code(&self, wanted: i32) -> &Self {
+    pub(crate) fn code(&self, wanted: i32) -> &Self {
         assert_eq!(
             self.code, wanted,
             "stdout:\n{}\nstderr:\n{}",
@@ -140,7 +143,7 @@ impl Ended {
 
     /// Asserts that stderr says this.
     #[track_caller]
-    pub fn says(&self, words: &str) -> &Self {
+    pub(crate) fn says(&self, words: &str) -> &Self {
         assert!(
             self.err.contains(words),
             "`{words}` is not in:\n{}",
@@ -151,13 +154,13 @@ impl Ended {
 }
 
 /// A path as an argument.
-pub fn utf8(path: &Path) -> &str {
+pub(crate) fn utf8(path: &Path) -> &str {
     path.to_str().expect("temporary folders are UTF-8")
 }
 
 /// Writes a model whose networks have a few channels, random weights, and the shape of a real
 /// one: an f8 autoencoder, a conditional UNet, a text encoder.
-pub fn make_model(folder: &Path) {
+pub(crate) fn make_model(folder: &Path) {
     std::fs::create_dir_all(folder).expect("a folder can be made");
     let tokenizer = Tokenizer::from_words(["a red blue house by the lake at night"], 6);
     let tokenizer = tokenizer.expect("a tokenizer");

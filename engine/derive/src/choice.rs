@@ -152,6 +152,8 @@ impl Variant {
     fn visit(&self) -> TokenStream {
         let ident = &self.ident;
         let idents: Vec<_> = self.fields.iter().map(|field| &field.ident).collect();
-        quote!(Self::#ident { #(#idents),* } => { #( __ldm::Setting::visit_reads(#idents, __see); )* })
+        quote!(Self::#ident { #(#idents),* } => {
+            #( __ldm::Setting::visit_reads(#idents, __see); )*
+        })
     }
 }
