@@ -147,7 +147,7 @@ fn flat(values: &[f32], device: &Device) -> Tensor<1> {
 }
 
 fn read<const D: usize>(x: Tensor<D>) -> Vec<f32> {
-    x.into_data().try_into_vec().unwrap()
+    x.into_data().try_into_vec().expect("the results are f32")
 }
 
 /// Numbers between −2 and 2 from SplitMix64.

@@ -73,7 +73,7 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     let c = if c < -86.0 { -86.0 } else { c };
     let shifted = madd::<FMA>(c, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = madd::<FMA>(n, -0.693_359_375, c);
+    let r = madd::<FMA>(n, -0.693_359_4, c);
     let r = madd::<FMA>(n, 2.121_944_4e-4, r);
     let p = madd::<FMA>(1.987_569_1e-4, r, 1.398_2e-3);
     let p = madd::<FMA>(p, r, 8.333_452e-3);
