@@ -1,8 +1,9 @@
 //! Every operation against its reference: values, gradients, extremes, and bits on any number
 //! of threads.
 //!
-//! Tolerances were stated first: a result in f32 is within [`TOLERANCE`] of the largest value
-//! of the reference; sums of a few hundred products lose that much in either order.
+//! [`TOLERANCE`] was stated first: sums of a few hundred products lose that much in either
+//! order. That it is taken of 1 where the largest value of the reference is smaller came after
+//! a failure: a norm over one number has the gradient 0, and ours was −1.06e-5.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ldm_kernels::{self as ours, Padding, reference};
