@@ -181,25 +181,3 @@ fn the_readme_shows_ten_errors_as_they_are() {
         assert_eq!(said, recorded, "README shows {graph} otherwise");
     }
 }
-
-/// The blocks of README that show a check: the graph, and what it says.
-fn shown() -> Vec<(String, String)> {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
-    let blocks = readme.split("```text\n$ ldm-graph check ").skip(1);
-    let parted = blocks.filter_map(|block| block.split_once("\n```")?.0.split_once('\n'));
-    parted
-        .map(|(graph, said)| (graph.to_owned(), format!("{said}\n")))
-        .collect()
-}
-
-#[test]
-fn the_readme_shows_ten_errors_as_they_are() {
-    let shown = shown();
-    assert!(shown.len() >= 10, "README shows {} errors", shown.len());
-    for (graph, said) in shown {
-        let beside = root().join(&graph).with_extension("txt");
-        let recorded = std::fs::read_to_string(&beside);
-        let recorded = recorded.unwrap_or_else(|e| panic!("{}: {e}", beside.display()));
-        assert_eq!(said, recorded, "README shows {graph} otherwise");
-    }
-}

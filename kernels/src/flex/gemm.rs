@@ -487,15 +487,14 @@ mod tests {
                 {
                     // SAFETY: all vectors are as large as the sizes say.
                     unsafe { product.run(onto) };
-                    for at in 0..m * n {
+                    for (at, &got) in c.iter().enumerate() {
                         let (r, s) = (at / n, at % n);
                         let want: f64 = (0..k)
                             // SAFETY: as above.
                             .map(|p| unsafe { f64::from(*a.at(r, p)) * f64::from(*b.at(p, s)) })
                             .sum();
                         let want = want * (i + 1) as f64 + f64::from(bias[s]);
-                        let got = f64::from(c[at]);
-                        assert!((got - want).abs() < 1e-4 * (k as f64).sqrt().max(1.0));
+                        assert!((f64::from(got) - want).abs() < 1e-4 * (k as f64).sqrt().max(1.0));
                     }
                 }
             }
