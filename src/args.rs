@@ -38,6 +38,10 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run a graph: what its roots need, and nothing else.
     Run(RunArgs),
+    /// Tell for each node whether it would run, and why.
+    Explain(ExplainArgs),
+    /// Look after the folder of kept results.
+    Cache(CacheArgs),
     /// Check graphs without running them: offline, reading headers only.
     Check(CheckArgs),
     /// Show the kinds of nodes: all, or one with its ports and settings.
@@ -62,23 +66,32 @@ pub(crate) struct PlanArgs {
     pub(crate) models: Vec<PathBuf>,
 }
 
-/// Arguments of `run`.
+/// Where results are kept.
 #[derive(Debug, clap::Args)]
-pub(crate) struct RunArgs {
-    /// The graph file.
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub(crate) graph: PathBuf,
+pub(crate) struct StoreArgs {
+    /// Keep results in this folder; LDM_GRAPH_CACHE or the platform's cache folder when left
+    /// out.
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) cache: Option<PathBuf>,
+    /// Let kept results take so much of the disk: `500M`, `20G`.
+    #[arg(long, global = true, value_name = "SIZE", default_value = "16G")]
+    pub(crate) cache_size: Bytes,
+}
+
+/// What a run is carried out with, whether it is done or only explained.
+#[derive(Debug, clap::Args)]
+pub(crate) struct HostArgs {
     #[command(flatten)]
-    pub(crate) plan: PlanArgs,
+    pub(crate) store: StoreArgs,
+    /// Neither use kept results nor keep any.
+    #[arg(long, conflicts_with = "cache")]
+    pub(crate) no_cache: bool,
+    /// Hash every file anew, whatever its size and times say.
+    #[arg(long)]
+    pub(crate) rehash: bool,
     /// Write files below this folder, and nowhere else.
     #[arg(long, value_name = "DIR", default_value = "out", value_hint = ValueHint::DirPath)]
     pub(crate) out: PathBuf,
-    /// Replace files of other content instead of taking the next free name.
-    #[arg(long)]
-    pub(crate) overwrite: bool,
-    /// Print one event a line on stdout, as JSON, for programs.
-    #[arg(long)]
-    pub(crate) json: bool,
     /// Write pictures without the graph that made them.
     #[arg(long)]
     pub(crate) no_metadata: bool,
@@ -95,6 +108,64 @@ pub(crate) struct RunArgs {
     /// left out.
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<Bytes>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// The graph file.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) graph: PathBuf,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Replace files of other content instead of taking the next free name.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Print one event a line on stdout, as JSON, for programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// The graph file.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) graph: PathBuf,
+    /// Tell of these nodes only.
+    pub(crate) nodes: Vec<String>,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Print one JSON object a line on stdout, for programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `cache`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CacheArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) action: CacheAction,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+/// What can be done with the cache folder.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum CacheAction {
+    /// Show what the folder holds.
+    Stat,
+    /// Read every entry and remove the damaged ones.
+    Verify,
+    /// Remove what dead runs and older programs left, and what is over the size.
+    Gc,
+    /// Remove every kept result. Unfinished training stays.
+    Clear,
 }
 
 /// Arguments of `check`.

@@ -1,14 +1,14 @@
-//! Events for programs: one JSON object a line on stdout, whole lines only.
+//! What programs read: one JSON object a line on stdout, whole lines only.
 
 use std::io::{self, Write};
 
-use ldm_engine::Event;
+use serde::Serialize;
 
-/// Prints an event.
+/// Prints one object.
 ///
 /// # Errors
 /// When stdout is closed or full.
-pub(crate) fn print(event: &Event) -> io::Result<()> {
+pub(crate) fn print(event: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(event)?;
     line.push(b'\n');
     let mut out = io::stdout().lock();

@@ -1,7 +1,7 @@
 //! `ldm-graph`, the command: arguments in, terminal out.
 //!
 //! ```text
-//! args      what was typed            run, check, nodes, completions, man: a file a subcommand
+//! args      what was typed            run, check, explain, cache, nodes, …: a file a subcommand
 //! settings  what it means             terminal, draw, progress, json: how it is shown
 //! stop      signals                   pool: the threads that compute
 //! bug       what a panic says         reference: kinds of nodes as text and as a page
@@ -17,9 +17,11 @@
 
 mod args;
 mod bug;
+mod cache;
 mod check;
 mod completions;
 mod draw;
+mod explain;
 mod json;
 mod man;
 mod nodes;
@@ -80,6 +82,8 @@ fn dispatch(args: args::Args) -> Exit {
     let mut terminal = Terminal::new(args.color, args.verbosity());
     let outcome = match args.command {
         Command::Run(args) => run::run(args, &mut terminal),
+        Command::Explain(args) => explain::explain(args, &mut terminal),
+        Command::Cache(args) => cache::cache(&args, &mut terminal),
         Command::Check(args) => check::check(&args, &mut terminal),
         Command::Nodes(args) => nodes::nodes(&args, &mut terminal),
         Command::Completions(args) => completions::completions(args.shell, &mut terminal),

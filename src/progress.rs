@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use ldm_engine::{Done, Event, From, NodeEvent, State};
+use ldm_engine::{Diagnostic, Done, Event, From, NodeEvent, State};
 
 use crate::terminal::{Palette, Terminal, Verbosity};
 
@@ -84,6 +84,7 @@ impl Progress {
             }
             Event::Wrote { path, .. } => self.result(path)?,
             Event::Note { node, message } => self.say(&format!("{node}: {message}")),
+            Event::Warning { message } => self.warn(message),
             Event::Done(done) => self.done(done)?,
         }
         Ok(())
@@ -170,6 +171,13 @@ impl Progress {
         self.paint(true);
     }
 
+    /// Says what is wrong though the run goes on.
+    fn warn(&mut self, message: &str) {
+        self.erase();
+        self.terminal.diagnostics([&Diagnostic::warning(message)]);
+        self.paint(true);
+    }
+
     /// Says a line with `-v`.
     fn whisper(&mut self, line: &str) {
         if self.terminal.verbosity() == Verbosity::Verbose {
@@ -234,11 +242,12 @@ impl Bar {
     }
 
     fn to(&mut self, step: u64, steps: u64) {
-        (self.step, self.steps) = (step, steps);
-        // A loop that starts again, as a second phase does, is timed anew.
-        if self.first.is_none_or(|(_, first)| first > step) {
+        // A second phase, or a loop that starts again, is timed anew.
+        let again = steps != self.steps || self.first.is_none_or(|(_, first)| first > step);
+        if again {
             self.first = Some((Instant::now(), step));
         }
+        (self.step, self.steps) = (step, steps);
     }
 
     /// Steps a second since the first.

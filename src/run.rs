@@ -3,7 +3,7 @@
 use std::io;
 
 use ldm_engine::kind::Lane;
-use ldm_engine::{Cache, Diagnostics, Event, Host, Kinds, Plan, Report, Run, Stop};
+use ldm_engine::{Diagnostics, Event, Host, Kinds, Plan, Report, Run, Stop};
 use ldm_nodes::Machine;
 
 use crate::args::RunArgs;
@@ -38,7 +38,7 @@ pub(crate) fn run(args: RunArgs, terminal: &mut Terminal) -> io::Result<Exit> {
             "warning: signals will not stop the run gently: {error}"
         ));
     }
-    let cache = Cache::new(settings.results);
+    let cache = settings.cache();
     let mut face = Face::new(settings.json, &stop, terminal);
     let run = Run::new(&plan, &host, &cache).stopped_by(stop.clone());
     let report = run.go(&mut |event| face.tell(event));
@@ -57,7 +57,7 @@ pub(crate) fn run(args: RunArgs, terminal: &mut Terminal) -> io::Result<Exit> {
 }
 
 /// Plans the graph; once more without metadata, when the nodes that would write it are known.
-fn plan(settings: &Settings) -> Result<Plan, Diagnostics> {
+pub(crate) fn plan(settings: &Settings) -> Result<Plan, Diagnostics> {
     let kinds = Kinds::new(ldm_nodes::list());
     let plan = check::plan(&settings.graph, &kinds, &settings.options)?;
     match settings.metadata {
@@ -67,7 +67,7 @@ fn plan(settings: &Settings) -> Result<Plan, Diagnostics> {
 }
 
 /// What the run is lent. A device is opened only for a plan that computes.
-fn lend(settings: &Settings, plan: &Plan, terminal: &Terminal) -> Result<Host, String> {
+pub(crate) fn lend(settings: &Settings, plan: &Plan, terminal: &Terminal) -> Result<Host, String> {
     let mut host = settings.host();
     // Before anything computes: the pool can be built but once.
     pool::build(settings.threads).map_err(|e| format!("cannot start the threads: {e}"))?;

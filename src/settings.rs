@@ -6,18 +6,21 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use etcetera::BaseStrategy;
-use ldm_engine::{Host, Options, Plan, Search};
+use ldm_engine::{Cache, Disk, Host, Options, Plan, Search};
 use ldm_nodes::{DeviceChoice, Precision};
 
-use crate::args::{PlanArgs, RunArgs};
+use crate::args::{ExplainArgs, HostArgs, PlanArgs, RunArgs, StoreArgs};
 
 /// Folders of models, separated as `PATH` is.
 const MODELS: &str = "LDM_GRAPH_MODELS";
 
+/// The folder of kept results.
+const CACHE: &str = "LDM_GRAPH_CACHE";
+
 /// Our folder among the user's.
 const OURS: &str = "ldm-graph";
 
-/// What `run` is to do.
+/// What a graph is planned and run with.
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// The graph file.
@@ -36,45 +39,84 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// Bytes of weights that may be held.
     pub(crate) weights: u64,
+    /// Whether files are hashed anew.
+    rehash: bool,
     /// Bytes of results that may be held.
-    pub(crate) results: u64,
+    results: u64,
+    store: Store,
+    /// Whether results are kept on disk.
+    keep: bool,
     out: PathBuf,
     overwrite: bool,
 }
 
 impl From<RunArgs> for Settings {
     fn from(args: RunArgs) -> Self {
-        let available = || std::thread::available_parallelism().map_or(1, usize::from);
-        let memory = args.memory.map_or_else(half_of_machine, |bytes| bytes.0);
-        // A result is small beside the weights that made it.
-        let results = memory / 4;
         Self {
-            graph: args.graph,
-            options: options(&args.plan),
-            metadata: !args.no_metadata,
             json: args.json,
-            device: args.device,
-            precision: args.dtype,
-            threads: args.threads.map_or_else(available, usize::from),
-            weights: memory - results,
-            results,
-            out: args.out,
             overwrite: args.overwrite,
+            ..Self::of(args.graph, &args.plan, args.host)
+        }
+    }
+}
+
+impl From<ExplainArgs> for Settings {
+    fn from(args: ExplainArgs) -> Self {
+        Self {
+            json: args.json,
+            ..Self::of(args.graph, &args.plan, args.host)
         }
     }
 }
 
 impl Settings {
+    fn of(graph: PathBuf, plan: &PlanArgs, host: HostArgs) -> Self {
+        let available = || std::thread::available_parallelism().map_or(1, usize::from);
+        let memory = host.memory.map_or_else(half_of_machine, |bytes| bytes.0);
+        // A result is small beside the weights that made it.
+        let results = memory / 4;
+        Self {
+            graph,
+            options: options(plan),
+            metadata: !host.no_metadata,
+            json: false,
+            device: host.device,
+            precision: host.dtype,
+            threads: host.threads.map_or_else(available, usize::from),
+            weights: memory - results,
+            rehash: host.rehash,
+            results,
+            store: Store::of(&host.store),
+            keep: !host.no_cache,
+            out: host.out,
+            overwrite: false,
+        }
+    }
+
     /// What a run is lent, before there is a device.
     pub(crate) fn host(&self) -> Host {
+        let inside = |name: &str| self.store.root.as_ref().map(|root| root.join(name));
         Host {
             out: self.out.clone(),
             overwrite: self.overwrite,
-            previews: folders().map(|folders| folders.cache_dir().join(OURS).join("previews")),
-            work: folders().map(|folders| folders.cache_dir().join(OURS).join("work")),
+            previews: inside("previews"),
+            work: inside("work"),
             threads: self.threads,
             ..Host::default()
         }
+    }
+
+    /// Where results are found again.
+    pub(crate) fn cache(&self) -> Cache {
+        let cache = Cache::new(self.results);
+        let cache = match self.store.disk().filter(|_| self.keep) {
+            Some(disk) => cache.on_disk(disk),
+            None => cache,
+        };
+        if self.rehash {
+            cache.files().forget();
+        }
+        cache
     }
 
     /// The options that take the graph out of every file the plan writes.
@@ -87,6 +129,31 @@ impl Settings {
             .sets
             .extend(carrying.map(|node| format!("{}.metadata=false", node.name())));
         options
+    }
+}
+
+/// The folder of kept results.
+#[derive(Debug)]
+pub(crate) struct Store {
+    /// Where it is; nowhere on a system that has no place for it.
+    root: Option<PathBuf>,
+    size: u64,
+}
+
+impl Store {
+    pub(crate) fn of(args: &StoreArgs) -> Self {
+        let named = std::env::var_os(CACHE).filter(|name| !name.is_empty());
+        let usual = || folders().map(|folders| folders.cache_dir().join(OURS));
+        let root = args.cache.clone().or_else(|| named.map(PathBuf::from));
+        Self {
+            root: root.or_else(usual),
+            size: args.cache_size.0,
+        }
+    }
+
+    /// The disk tier there.
+    pub(crate) fn disk(&self) -> Option<Disk> {
+        Some(Disk::new(self.root.as_ref()?, self.size))
     }
 }
 

@@ -5,10 +5,10 @@
 //! numbers come from seeds, and seeds are settings.
 
 use std::any::{Any, TypeId, type_name};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::event::{Event, NodeEvent, State};
@@ -21,7 +21,14 @@ use crate::value::{Identity, Value};
 
 /// Asks a run to stop; cloning shares it. The first Ctrl-C calls [`Stop::stop`].
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<Asked>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    all: AtomicBool,
+    /// Nodes that may go on to their end although the run ends.
+    but: OnceLock<HashSet<String>>,
+}
 
 impl Stop {
     /// A token that nobody has used yet.
@@ -31,12 +38,31 @@ impl Stop {
 
     /// Asks the run to stop at its next step.
     pub fn stop(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.all.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks the run to end early: those of `nodes` that are running go on to their end, the
+    /// others stop at their next step, and none starts. Heard once; a later [`Stop::stop`] stops
+    /// these, too.
+    pub fn stop_all_but(&self, nodes: HashSet<String>) {
+        // Asked twice, the first set stands: nothing started since.
+        let _ = self.0.but.set(nodes);
     }
 
     /// Whether it was asked to.
     pub fn is_stopped(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.all.load(Ordering::Relaxed)
+    }
+
+    /// Whether the run starts nothing more.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_stopped() || self.0.but.get().is_some()
+    }
+
+    /// Whether a node that runs is to stop.
+    pub(crate) fn stops(&self, node: &str) -> bool {
+        let but = self.0.but.get();
+        self.is_stopped() || but.is_some_and(|nodes| !nodes.contains(node))
     }
 }
 
@@ -90,7 +116,7 @@ impl Reporter {
     /// # Errors
     /// `Error::stopped()` when the run was asked to stop.
     pub fn go_on(&self) -> Result<()> {
-        if self.stop.is_stopped() {
+        if self.stop.stops(&self.node) {
             Err(Error::stopped())
         } else {
             Ok(())

@@ -43,6 +43,11 @@ pub enum Event {
         /// What it says.
         message: String,
     },
+    /// Something is wrong that the run does without: the cache folder is full.
+    Warning {
+        /// What is wrong.
+        message: String,
+    },
     /// The run is over.
     Done(Done),
 }

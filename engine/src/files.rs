@@ -12,21 +12,27 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{Disk, Sort, place};
 use crate::error::{Error, Result};
 use crate::value::{Hasher, Identity};
 
 /// A file entry younger than this when hashed could change again without its mtime moving.
 const RACY: Duration = Duration::from_secs(2);
+/// Smaller files are hashed faster than their hash is looked up.
+const LARGE: u64 = 256 << 10;
 /// Most files that a folder named by one setting may hold.
 const MOST_FILES: usize = 10_000;
 /// Deepest folder below one that a setting names.
 const DEEPEST: usize = 8;
 
 /// What the file system says of a file; when it moves, the content may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     device: u64,
     inode: u64,
@@ -46,6 +52,22 @@ impl Stamp {
             mtime: (meta.mtime(), meta.mtime_nsec()),
             ctime: (meta.ctime(), meta.ctime_nsec()),
         }
+    }
+
+    /// Whether the content could change again without the stamp moving. A time in the future
+    /// tells nothing, so it counts as racy.
+    fn is_racy(&self) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let (seconds, nanos) = self.mtime;
+        let mtime = u64::try_from(seconds)
+            .ok()
+            .zip(u32::try_from(nanos).ok())
+            .map(|(seconds, nanos)| Duration::new(seconds, nanos));
+        let age = now
+            .ok()
+            .zip(mtime)
+            .map(|(now, mtime)| now.checked_sub(mtime));
+        age.flatten().is_none_or(|age| age < RACY)
     }
 
     #[cfg(not(unix))]
@@ -71,6 +93,10 @@ impl Stamp {
 #[derive(Debug, Default)]
 pub struct FileTable {
     entries: Mutex<HashMap<PathBuf, Entry>>,
+    /// Keeps the hashes of large files for other processes.
+    disk: Option<Arc<Disk>>,
+    /// Whether hashes from the folder are believed.
+    rehash: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +104,13 @@ struct Entry {
     stamp: Stamp,
     identity: Identity,
     trusted: bool,
+}
+
+/// An entry as the cache folder keeps it: only what is trusted.
+#[derive(Serialize, Deserialize)]
+struct Known {
+    stamp: Stamp,
+    identity: Identity,
 }
 
 impl FileTable {
@@ -107,10 +140,8 @@ impl FileTable {
     /// When it cannot be read.
     pub fn file(&self, path: &Path) -> Result<FileRef> {
         let mut file = open(path)?;
-        let meta = file.metadata().map_err(|e| failed(path, &e))?;
-        let stamp = Stamp::of(&meta);
-        let known = self.lock().get(path).copied();
-        if let Some(Entry { identity, .. }) = known.filter(|e| e.trusted && e.stamp == stamp) {
+        let stamp = stamp(&file, path)?;
+        if let Some(identity) = self.known(path, stamp) {
             return Ok(FileRef {
                 path: path.to_owned(),
                 identity,
@@ -118,15 +149,12 @@ impl FileTable {
             });
         }
         let identity = hash(&mut file).map_err(|e| failed(path, &e))?;
-        let trusted = !is_racy(&meta);
-        self.lock().insert(
-            path.to_owned(),
-            Entry {
-                stamp,
-                identity,
-                trusted,
-            },
-        );
+        let after = self::stamp(&file, path)?;
+        if after != stamp {
+            let message = format!("{} changed while it was read", path.display());
+            return Err(Error::new(message).hint("run again when it is whole"));
+        }
+        self.learn(path, stamp, identity);
         Ok(FileRef {
             path: path.to_owned(),
             identity,
@@ -134,8 +162,58 @@ impl FileTable {
         })
     }
 
+    /// The hash of a file with that stamp, if it is known and trusted.
+    fn known(&self, path: &Path, stamp: Stamp) -> Option<Identity> {
+        let here = self.lock().get(path).copied();
+        if let Some(entry) = here.filter(|entry| entry.stamp == stamp) {
+            return entry.trusted.then_some(entry.identity);
+        }
+        let disk = self.disk.as_ref().filter(|_| stamp.size >= LARGE)?;
+        if self.rehash.load(Ordering::Relaxed) {
+            return None;
+        }
+        let known: Known = disk.ron(Sort::File, &place(path))?;
+        if known.stamp != stamp {
+            return None;
+        }
+        let (identity, trusted) = (known.identity, true);
+        let entry = Entry {
+            stamp,
+            identity,
+            trusted,
+        };
+        self.lock().insert(path.to_owned(), entry);
+        Some(identity)
+    }
+
+    fn learn(&self, path: &Path, stamp: Stamp, identity: Identity) {
+        let trusted = !stamp.is_racy();
+        let entry = Entry {
+            stamp,
+            identity,
+            trusted,
+        };
+        self.lock().insert(path.to_owned(), entry);
+        if let Some(disk) = self
+            .disk
+            .as_ref()
+            .filter(|_| trusted && stamp.size >= LARGE)
+        {
+            disk.keep_ron(Sort::File, &place(path), &Known { stamp, identity });
+        }
+    }
+
+    /// A table that keeps what it learns in the cache folder.
+    pub(crate) fn behind(disk: Arc<Disk>) -> Self {
+        Self {
+            disk: Some(disk),
+            ..Self::default()
+        }
+    }
+
     /// Distrusts every entry: `--rehash`.
     pub fn forget(&self) {
+        self.rehash.store(true, Ordering::Relaxed);
         self.lock().clear();
     }
 
@@ -171,8 +249,8 @@ impl FileRef {
     /// When it cannot be read or has changed.
     pub fn open(&self) -> Result<OpenFile> {
         let mut opened = OpenFile::open(&self.path)?;
-        let meta = opened.file.metadata().map_err(|e| failed(&self.path, &e))?;
-        if Stamp::of(&meta) != self.stamp || is_racy(&meta) {
+        let now = stamp(&opened.file, &self.path)?;
+        if now != self.stamp || now.is_racy() {
             let now = hash(&mut opened.file).map_err(|e| failed(&self.path, &e))?;
             opened
                 .file
@@ -281,15 +359,9 @@ fn hash(file: &mut File) -> io::Result<Identity> {
     }
 }
 
-fn is_racy(meta: &std::fs::Metadata) -> bool {
-    let Ok(mtime) = meta.modified() else {
-        return true;
-    };
-    // An mtime in the future tells nothing: the error case counts as racy.
-    SystemTime::now()
-        .duration_since(mtime)
-        .is_ok_and(|age| age < RACY)
-        || mtime > SystemTime::now()
+fn stamp(file: &File, path: &Path) -> Result<Stamp> {
+    let meta = file.metadata().map_err(|e| failed(path, &e))?;
+    Ok(Stamp::of(&meta))
 }
 
 fn list_folder(root: &Path, below: &str, depth: usize, found: &mut Vec<String>) -> Result<()> {

@@ -6,9 +6,12 @@
 //!
 //! The parts stay beside the key, so that a run can say what changed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::kind::Kind;
+use serde::{Deserialize, Serialize};
+
+use crate::kind::{Kind, Nature};
 use crate::plan::Bound;
 use crate::value::{Hasher, Identity};
 
@@ -18,17 +21,50 @@ const LAYOUT: &[u8] = b"ldm-graph key 1";
 /// The labelled parts of a key.
 #[derive(Clone)]
 pub(crate) struct KeyParts {
-    pub(crate) kind: Arc<Kind>,
-    pub(crate) bound: Arc<Bound>,
+    kind: Arc<Kind>,
+    bound: Arc<Bound>,
     /// Identities on each port.
-    pub(crate) ports: Vec<Vec<Identity>>,
+    ports: Vec<Vec<Identity>>,
     /// Contents of the files, in the order in which the node shows them.
-    pub(crate) files: Vec<Identity>,
-    pub(crate) numerics: Arc<str>,
+    files: Vec<Identity>,
+    numerics: Arc<str>,
+    key: Identity,
 }
 
 impl KeyParts {
+    pub(crate) fn new(
+        kind: Arc<Kind>,
+        bound: Arc<Bound>,
+        ports: Vec<Vec<Identity>>,
+        files: Vec<Identity>,
+        numerics: Arc<str>,
+    ) -> Self {
+        let mut parts = Self {
+            kind,
+            bound,
+            ports,
+            files,
+            numerics,
+            key: Identity([0; 32]),
+        };
+        parts.key = parts.hash();
+        parts
+    }
+
+    /// The key itself.
     pub(crate) fn key(&self) -> Identity {
+        self.key
+    }
+
+    /// The same parts with other identities on the ports.
+    pub(crate) fn set_ports(&mut self, ports: Vec<Vec<Identity>>) {
+        if self.ports != ports {
+            self.ports = ports;
+            self.key = self.hash();
+        }
+    }
+
+    fn hash(&self) -> Identity {
         let mut hasher = Hasher::default();
         hasher.part(LAYOUT).part(self.kind.name.as_bytes());
         hasher.part(&self.kind.version.to_le_bytes());
@@ -57,73 +93,112 @@ impl KeyParts {
         hasher.finish()
     }
 
-    /// The first reason why this key is not the one before it.
-    pub(crate) fn because(&self, before: &KeyParts) -> String {
-        if self.kind.name != before.kind.name {
-            return format!("it was a {}, now a {}", before.kind.name, self.kind.name);
+    /// The parts as plain data.
+    pub(crate) fn labels(&self) -> Labels {
+        let settings = self.bound.keyed.iter();
+        let ports = self.kind.declaration.ports.iter().zip(&self.ports);
+        let files = self.bound.reads.iter().zip(&self.files);
+        let wired = ports.filter(|(_, identities)| !identities.is_empty());
+        Labels {
+            key: self.key,
+            kind: self.kind.name.to_owned(),
+            version: self.kind.version,
+            settings: settings
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
+            ports: wired
+                .map(|(info, identities)| (info.name.to_owned(), identities.clone()))
+                .collect(),
+            files: files
+                .map(|(read, identity)| (read.text.clone(), *identity))
+                .collect(),
+            numerics: match self.kind.computes {
+                true => self.numerics.to_string(),
+                false => String::new(),
+            },
         }
-        if self.kind.version != before.kind.version {
-            let (old, new) = (before.kind.version, self.kind.version);
-            return format!("{} has version {new}, was {old}", self.kind.name);
+    }
+
+    /// Why a node with these parts runs, `before` being those of its last run.
+    pub(crate) fn why(&self, before: Option<&Labels>) -> String {
+        match (before, self.kind.nature) {
+            (_, Nature::Volatile) => "it always runs".to_owned(),
+            (None, _) => "it is new".to_owned(),
+            (Some(before), Nature::Effect) if before.key == self.key => {
+                "its files are gone or changed".to_owned()
+            }
+            (Some(before), _) => self.labels().because(before, &self.kind),
         }
-        self.changed_setting(before)
+    }
+}
+
+impl std::fmt::Debug for KeyParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "parts of {:?}", self.key)
+    }
+}
+
+/// The parts of a key as plain data: what is kept of a node's last run, to say what changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Labels {
+    pub(crate) key: Identity,
+    kind: String,
+    version: u32,
+    /// Those that differ from their defaults, in the form that the key hashes.
+    settings: BTreeMap<String, String>,
+    ports: BTreeMap<String, Vec<Identity>>,
+    files: Vec<(String, Identity)>,
+    /// Empty for kinds that do not compute.
+    numerics: String,
+}
+
+impl Labels {
+    fn because(&self, before: &Self, kind: &Kind) -> String {
+        if self.kind != before.kind {
+            return format!("it was a {}, now a {}", before.kind, self.kind);
+        }
+        if self.version != before.version {
+            let (old, new) = (before.version, self.version);
+            return format!("{} has version {new}, was {old}", self.kind);
+        }
+        let numerics = || {
+            let (old, new) = (&before.numerics, &self.numerics);
+            (old != new).then(|| format!("numerics were {old}, now {new}"))
+        };
+        self.changed_setting(before, kind)
             .or_else(|| self.changed_port(before))
             .or_else(|| self.changed_file(before))
-            .or_else(|| {
-                (self.numerics != before.numerics)
-                    .then(|| format!("numerics were {}, now {}", before.numerics, self.numerics))
-            })
+            .or_else(numerics)
             .unwrap_or_else(|| "its result is no longer kept".to_owned())
     }
 
-    fn changed_setting(&self, before: &KeyParts) -> Option<String> {
+    fn changed_setting(&self, before: &Self, kind: &Kind) -> Option<String> {
         let default = |name: &str| {
-            let info = self.kind.setting(name)?;
-            info.default.as_ref().map(ToString::to_string)
+            let default = kind.setting(name)?.default.as_ref();
+            default.map(ToString::to_string)
         };
-        let look = |bound: &Bound, name: &str| {
-            let found = bound.keyed.iter().find(|(known, _)| *known == name);
-            found
-                .map(|(_, value)| value.clone())
-                .or_else(|| default(name))
+        let show = |settings: &BTreeMap<String, String>, name: &str| {
+            let value = settings.get(name).cloned().or_else(|| default(name));
+            value.unwrap_or_else(|| "unset".to_owned())
         };
-        let names = self
-            .bound
-            .keyed
-            .iter()
-            .chain(&before.bound.keyed)
-            .map(|(name, _)| *name);
-        names
-            .map(|name| (name, look(&before.bound, name), look(&self.bound, name)))
-            .find(|(_, old, new)| old != new)
-            .map(|(name, old, new)| {
-                let show = |value: Option<String>| value.unwrap_or_else(|| "unset".to_owned());
-                format!("`{name}` was {}, now {}", show(old), show(new))
-            })
+        let mut names = self.settings.keys().chain(before.settings.keys());
+        let name = names.find(|name| self.settings.get(*name) != before.settings.get(*name))?;
+        let (old, new) = (show(&before.settings, name), show(&self.settings, name));
+        Some(format!("`{name}` was {old}, now {new}"))
     }
 
-    fn changed_port(&self, before: &KeyParts) -> Option<String> {
-        let ports = self
-            .kind
-            .declaration
-            .ports
-            .iter()
-            .zip(self.ports.iter().zip(&before.ports));
-        let changed = ports.into_iter().find(|(_, (new, old))| new != old);
-        changed.map(|(info, _)| format!("`{}` gets something else", info.name))
+    fn changed_port(&self, before: &Self) -> Option<String> {
+        let mut names = self.ports.keys().chain(before.ports.keys());
+        let name = names.find(|name| self.ports.get(*name) != before.ports.get(*name))?;
+        Some(format!("`{name}` gets something else"))
     }
 
-    fn changed_file(&self, before: &KeyParts) -> Option<String> {
-        if self.files == before.files {
-            return None;
+    fn changed_file(&self, before: &Self) -> Option<String> {
+        if self.files.len() != before.files.len() {
+            return Some("it reads other files".to_owned());
         }
-        let pairs = self.files.iter().zip(&before.files);
-        let at = pairs.take_while(|(new, old)| new == old).count();
-        let name = self
-            .bound
-            .reads
-            .get(at)
-            .map_or("its files", |read| read.text.as_str());
+        let mut pairs = self.files.iter().zip(&before.files);
+        let ((name, _), _) = pairs.find(|((_, new), (_, old))| new != old)?;
         Some(format!("the content of `{name}` changed"))
     }
 }

@@ -131,7 +131,7 @@ mod setting;
 mod template;
 mod value;
 
-pub use cache::Cache;
+pub use cache::{Cache, Count, Disk, Door, Listed, Real, Stat, Swept};
 pub use change::{Change, Difference, Outline};
 pub use ctx::{Ctx, Extensions, Reporter, Stop};
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity};
@@ -147,7 +147,7 @@ pub use node::{Arity, Declare, In, Node, Outputs, Port};
 pub use paths::{Search, Written};
 pub use place::{Place, Source, Span, Spanned};
 pub use plan::{Options, Plan, Planned, Wire};
-pub use run::{Host, Report, Run, Within};
+pub use run::{Fate, Host, Outlook, Report, Run, Within};
 pub use setting::{Bounds, ReadPath, Setting, SettingInfo, Shape, Variant, WritePath};
 pub use value::{Bool, Data, DataType, Float, Hasher, Identity, Int, Storage, Text, Value};
 

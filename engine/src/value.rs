@@ -13,6 +13,8 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::literal::Lit;
 
@@ -55,6 +57,20 @@ impl fmt::Debug for Identity {
     }
 }
 
+/// As hexadecimal digits.
+impl Serialize for Identity {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Identity {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom("wanted 64 hex digits"))
+    }
+}
+
 /// Builds an [`Identity`] from parts, each with its length before it.
 #[derive(Default, Clone)]
 pub struct Hasher(blake3::Hasher);
@@ -74,7 +90,7 @@ impl Hasher {
 }
 
 /// How long a value may be kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Storage {
     /// By its bytes, in the cache.
     Object,

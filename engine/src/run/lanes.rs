@@ -136,7 +136,7 @@ pub(super) fn work(shared: &Shared<'_>, queue: &Queue, answers: &Sender<Answer>)
 }
 
 fn run(shared: &Shared<'_>, job: RunJob, answers: &Sender<Answer>) -> Outcome {
-    if shared.stop.is_stopped() {
+    if shared.stop.stops(&shared.plan.nodes[job.node].name) {
         return Outcome::Failed(Error::stopped());
     }
     let recipe = || crate::recipe::recipe(shared.plan, job.node);

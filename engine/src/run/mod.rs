@@ -16,6 +16,7 @@
 //!
 //! Not here: what a key is (`key`), how long results are kept (`cache`).
 
+mod explain;
 mod lanes;
 mod schedule;
 mod slot;
@@ -24,13 +25,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Record};
 use crate::ctx::{Extensions, Stop};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Done, Event};
 use crate::plan::Plan;
 use crate::value::{Data, Value};
 
+pub use explain::{Fate, Outlook};
 pub(crate) use lanes::Events;
 
 /// What a program lends to runs.
@@ -136,6 +138,16 @@ impl<'a> Run<'a> {
     pub fn go(self, listen: &mut dyn FnMut(&Event)) -> Report {
         schedule::go(&self, listen)
     }
+}
+
+/// Whether the files that a run wrote stand with the hashes that it wrote; those of a run that
+/// wrote none always do.
+fn stands(run: &Run<'_>, record: &Record) -> bool {
+    record.wrote.iter().all(|(path, identity)| {
+        let path = run.host.out.join(path);
+        let found = || run.cache.files().identity(&path);
+        path.is_file() && found().is_ok_and(|found| found == *identity)
+    })
 }
 
 /// How a run ended.

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Instant, SystemTime};
 
-use crate::cache::Record;
+use crate::cache::{Cache, Record};
 use crate::diagnostic::Diagnostic;
 use crate::error::Error;
 use crate::event::{Done, Event, NodeEvent, State};
@@ -18,7 +18,7 @@ use crate::value::{Identity, Storage, Value};
 
 use super::lanes::{Answer, Job, Outcome, Queue, RunJob, Shared, work};
 use super::slot::{Phase, Slot, distinct_parents, slots};
-use super::{Report, Run};
+use super::{Report, Run, stands};
 
 enum Task {
     Settle(usize),
@@ -33,6 +33,7 @@ struct Scheduler<'a, 'b> {
     tasks: VecDeque<Task>,
     cpu: &'a Queue,
     device: &'a Queue,
+    keeper: Option<Sender<Keep>>,
     at_work: usize,
     failures: Vec<Diagnostic>,
     listen: &'b mut dyn FnMut(&Event),
@@ -56,13 +57,41 @@ pub(super) fn go(run: &Run<'_>, listen: &mut dyn FnMut(&Event)) -> Report {
     let mut scheduler = Scheduler::new(run, &writer, &cpu, &device, listen);
     std::thread::scope(|scope| {
         let _closing = Closing([&cpu, &device]);
+        if run.cache.disk().is_some() {
+            let (keeper, kept) = channel();
+            scheduler.keeper = Some(keeper);
+            scope.spawn(move || keep(run.cache, &kept));
+        }
         for queue in std::iter::repeat_n(&cpu, run.host.threads.max(1)).chain([&device]) {
             let (shared, sender) = (&shared, sender.clone());
             scope.spawn(move || work(shared, queue, &sender));
         }
         scheduler.carry_out(&answers);
+        // The keeper writes what it still has, then goes home.
+        scheduler.keeper = None;
     });
     scheduler.report(start)
+}
+
+/// A result to be written to the cache folder.
+struct Keep {
+    key: Identity,
+    kind: &'static str,
+    record: Record,
+    values: Vec<Option<Value>>,
+}
+
+/// Seconds since 1970; only ever shown.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
+}
+
+/// Writes results beside the run, so that no node waits for the disk.
+fn keep(cache: &Cache, results: &Receiver<Keep>) {
+    for result in results {
+        cache.store_on_disk(&result.key, result.kind, &result.record, &result.values);
+    }
 }
 
 /// Closes the queues when the scheduler is through, also by a panic, so that threads end.
@@ -90,6 +119,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
             tasks: VecDeque::new(),
             cpu,
             device,
+            keeper: None,
             at_work: 0,
             failures: Vec::new(),
             listen,
@@ -158,7 +188,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         if self.slots[node].phase != Phase::Waiting {
             return;
         }
-        if self.run.stop.is_stopped() {
+        if self.run.stop.is_ending() {
             return self.cancel(node);
         }
         let planned = &self.run.plan.nodes[node];
@@ -205,22 +235,20 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         let Some(ports) = self.identities(node) else {
             return self.fail_absent(node);
         };
-        let parts = KeyParts {
-            kind: planned.kind.clone(),
-            bound: self.slots[node]
-                .bound
-                .clone()
-                .expect("settled nodes are bound"),
-            ports,
-            files: self.slots[node].files.clone(),
-            numerics: self.numerics.clone(),
-        };
+        let slot = &self.slots[node];
+        let bound = slot.bound.clone().expect("settled nodes are bound");
+        let (kind, files) = (planned.kind.clone(), slot.files.clone());
+        let parts = KeyParts::new(kind, bound, ports, files, self.numerics.clone());
         let key = parts.key();
         self.slots[node].parts = Some(parts);
         let found = match planned.kind.nature {
             Nature::Volatile => None,
             Nature::Pure => self.run.cache.find(&key),
-            Nature::Effect => self.run.cache.find(&key).filter(|(r, _)| self.stands(r)),
+            Nature::Effect => self
+                .run
+                .cache
+                .find(&key)
+                .filter(|(r, _)| stands(self.run, r)),
         };
         let Some((record, from)) = found else {
             return self.want(node);
@@ -260,15 +288,6 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         }
     }
 
-    /// Whether an effect's files stand with the hashes it wrote.
-    fn stands(&self, record: &Record) -> bool {
-        let files = self.run.cache.files();
-        record.wrote.iter().all(|(path, identity)| {
-            let path = self.writer.out().join(path);
-            path.is_file() && files.identity(&path).is_ok_and(|found| found == *identity)
-        })
-    }
-
     /// A value of a node that is through was let go or evicted, and is wanted after all: the node
     /// runs again, once for all who ask.
     fn make_again(&mut self, node: usize) {
@@ -289,7 +308,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
     /// The node has to run: fetch what comes in, start when all is at hand.
     fn want(&mut self, node: usize) {
         self.slots[node].phase = Phase::Wanted;
-        if self.run.stop.is_stopped() {
+        if self.run.stop.is_ending() {
             return self.cancel(node);
         }
         let plan = self.run.plan;
@@ -351,6 +370,9 @@ impl<'a, 'b> Scheduler<'a, 'b> {
     }
 
     fn start(&mut self, node: usize) {
+        if self.run.stop.is_ending() {
+            return self.cancel(node);
+        }
         let planned = &self.run.plan.nodes[node];
         let Some(inputs) = self.values(node) else {
             return self.fail_absent(node);
@@ -386,30 +408,26 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         let identities = |values: &Vec<Value>| values.iter().map(Value::identity).collect();
         let real: Vec<Vec<Identity>> = inputs.iter().map(identities).collect();
         if let Some(parts) = &mut self.slots[node].parts {
-            parts.ports = real;
+            parts.set_ports(real);
         }
     }
 
     /// Remembers the key's parts for the next run, and says what moved since the last.
     fn because(&mut self, node: usize) -> Option<String> {
-        let before = self.remember(node);
-        let parts = self.slots[node].parts.as_ref()?;
-        Some(match (before, parts.kind.nature) {
-            (_, Nature::Volatile) => "it always runs".to_owned(),
-            (None, _) => "it is new".to_owned(),
-            (Some(before), Nature::Effect) if before.key() == parts.key() => {
-                "its files are gone or changed".to_owned()
-            }
-            (Some(before), _) => parts.because(&before),
-        })
-    }
-
-    fn remember(&self, node: usize) -> Option<KeyParts> {
         let plan = self.run.plan;
         let parts = self.slots[node].parts.as_ref()?;
-        self.run
-            .cache
-            .last(&plan.name, &plan.nodes[node].name, parts)
+        let before = self.run.cache.before(&plan.name, &plan.nodes[node].name);
+        self.remember(node);
+        Some(parts.why(before.as_ref()))
+    }
+
+    fn remember(&self, node: usize) {
+        let plan = self.run.plan;
+        if let Some(parts) = &self.slots[node].parts {
+            self.run
+                .cache
+                .remember(&plan.name, &plan.nodes[node].name, parts);
+        }
     }
 
     fn finish(
@@ -426,6 +444,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
             outputs: outputs.clone(),
             wrote: wrote.iter().map(|w| (w.path.clone(), w.identity)).collect(),
             seconds,
+            made: now(),
         };
         if planned.kind.nature != Nature::Volatile {
             let key = self.slots[node]
@@ -433,7 +452,19 @@ impl<'a, 'b> Scheduler<'a, 'b> {
                 .as_ref()
                 .expect("started nodes have a key")
                 .key();
-            self.run.cache.store(key, record, &values);
+            self.run.cache.store(key, record.clone(), &values);
+            if let Some(keeper) = &self.keeper {
+                let kind = planned.kind.name;
+                let values = values.clone();
+                let result = Keep {
+                    key,
+                    kind,
+                    record,
+                    values,
+                };
+                // The keeper is there until this scheduler is through.
+                let _ = keeper.send(result);
+            }
         }
         let slot = &mut self.slots[node];
         let first = slot.outputs.is_none();
@@ -610,7 +641,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
                 phase,
                 Phase::Waiting | Phase::Hashing | Phase::Wanted | Phase::Running
             );
-            if open && !self.run.stop.is_stopped() {
+            if open && !self.run.stop.is_ending() {
                 let message = format!("it was left in phase {phase:?}");
                 let error = Error::new(message).hint("this is a bug in ldm-graph");
                 self.fail(node, &error, None);
@@ -620,6 +651,11 @@ impl<'a, 'b> Scheduler<'a, 'b> {
 
     fn report(mut self, start: Instant) -> Report {
         self.name_the_forgotten();
+        let names = self.run.plan.nodes.iter().map(|node| node.name.as_str());
+        self.run.cache.keep_past(&self.run.plan.name, names);
+        for message in self.run.cache.complaints() {
+            (self.listen)(&Event::Warning { message });
+        }
         let mut done = Done {
             seconds: start.elapsed().as_secs_f64(),
             ..Done::default()

@@ -1,24 +1,15 @@
-//! The cache: results found again by what went into them.
-//!
-//! Two tables, as build systems have them: *actions* (key → identity of each output, files an
-//! effect wrote) and *objects* (identity → value). Records outlive objects, so what was evicted
-//! is not made again while nothing that runs needs it.
+//! The memory tier: results of this process, found again at once.
 //!
 //! Promises
 //! - Objects keep to the byte budget; eviction is by use and cost (GreedyDual-Size): what is
 //!   cheap to make again and large goes first, what was not used for long ages.
 //! - Handles are in no result tier; they are remembered apart and hold no weights for the cache.
-//!
-//! Not here: the disk tier, which stands behind the same four calls (`find`, `value`, `store`,
-//! `last`); when to look (`run`).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Mutex;
 
-use crate::event;
-use crate::files::FileTable;
-use crate::key::KeyParts;
-use crate::value::{DataType, Identity, Storage, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::value::{Identity, Storage, Value};
 
 /// Most records of actions in memory; each takes a few hundred bytes.
 const MOST_RECORDS: usize = 1 << 20;
@@ -26,7 +17,7 @@ const MOST_RECORDS: usize = 1 << 20;
 const MOST_HANDLES: usize = 256;
 
 /// What is known of one run of a node.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// Identity and storage of each output; `None` for an optional one that is not there.
     pub(crate) outputs: Vec<Option<(Identity, Storage)>>,
@@ -34,17 +25,13 @@ pub(crate) struct Record {
     pub(crate) wrote: Vec<(String, Identity)>,
     /// What the run cost.
     pub(crate) seconds: f64,
+    /// When it ended, in seconds since 1970.
+    pub(crate) made: u64,
 }
 
-/// Results of the runs of this process. Shared by reference; every call locks briefly.
-#[derive(Debug)]
-pub struct Cache {
-    tables: Mutex<Tables>,
-    files: FileTable,
-}
-
+/// The tables of one process.
 #[derive(Debug, Default)]
-struct Tables {
+pub(super) struct Memory {
     budget: u64,
     actions: HashMap<Identity, Record>,
     action_order: VecDeque<Identity>,
@@ -56,7 +43,6 @@ struct Tables {
     ticks: u64,
     handles: HashMap<Identity, Value>,
     handle_order: VecDeque<Identity>,
-    last: HashMap<(String, String), KeyParts>,
 }
 
 #[derive(Debug)]
@@ -70,81 +56,57 @@ struct Object {
 /// Cost by size over the floor as ordered bits, then recency.
 type Priority = (u64, u64);
 
-impl Cache {
-    /// A cache whose objects may hold `budget` bytes of memory.
-    pub fn new(budget: u64) -> Self {
-        let tables = Mutex::new(Tables {
-            budget,
-            ..Tables::default()
-        });
+impl Memory {
+    /// Tables whose objects may hold `budget` bytes.
+    pub(super) fn new(budget: u64) -> Self {
         Self {
-            tables,
-            files: FileTable::default(),
+            budget,
+            ..Self::default()
         }
     }
 
-    /// Content hashes of files read by this process.
-    pub fn files(&self) -> &FileTable {
-        &self.files
-    }
-
-    /// Bytes of memory that objects hold now.
-    pub fn used(&self) -> u64 {
-        self.lock().used
+    /// Bytes that objects hold now.
+    pub(super) fn used(&self) -> u64 {
+        self.used
     }
 
     /// Drops every object and handle; records stay.
-    pub fn drop_objects(&self) {
-        let mut tables = self.lock();
-        tables.objects.clear();
-        tables.queue.clear();
-        tables.handles.clear();
-        tables.handle_order.clear();
-        tables.used = 0;
+    pub(super) fn drop_objects(&mut self) {
+        self.objects.clear();
+        self.queue.clear();
+        self.handles.clear();
+        self.handle_order.clear();
+        self.used = 0;
     }
 
-    /// What is known of the run with that key, and where that stood.
-    pub(crate) fn find(&self, key: &Identity) -> Option<(Record, event::From)> {
-        let record = self.lock().actions.get(key).cloned()?;
-        Some((record, event::From::Memory))
+    /// What is known of the run with that key.
+    pub(super) fn record(&self, key: &Identity) -> Option<&Record> {
+        self.actions.get(key)
     }
 
-    /// The value of that identity, if kept. The descriptor says how to read it back from disk.
-    pub(crate) fn value(&self, identity: &Identity, _data: DataType) -> Option<Value> {
-        let mut tables = self.lock();
-        if let Some(handle) = tables.handles.get(identity) {
+    /// The value of that identity, if kept.
+    pub(super) fn value(&mut self, identity: &Identity) -> Option<Value> {
+        if let Some(handle) = self.handles.get(identity) {
             return Some(handle.clone());
         }
-        tables.touch(identity)
+        self.touch(identity)
     }
 
-    /// Keeps a record and what of its values may be kept.
-    pub(crate) fn store(&self, key: Identity, record: Record, values: &[Option<Value>]) {
-        let mut tables = self.lock();
-        for value in values.iter().flatten() {
-            match value.storage() {
-                Storage::Object => tables.keep(value, record.seconds),
-                Storage::Handle => tables.keep_handle(value),
-            }
+    /// Bytes of an object that is kept.
+    pub(super) fn object(&self, identity: &Identity) -> Option<u64> {
+        self.objects.get(identity).map(|object| object.bytes)
+    }
+
+    /// Keeps a value that took `seconds` to make, where it may be kept.
+    pub(super) fn keep(&mut self, value: &Value, seconds: f64) {
+        match value.storage() {
+            Storage::Object => self.keep_object(value, seconds),
+            Storage::Handle => self.keep_handle(value),
         }
-        tables.keep_record(key, record);
     }
 
-    /// Remembers the parts of a node's key, and gives those before.
-    pub(crate) fn last(&self, plan: &str, node: &str, parts: &KeyParts) -> Option<KeyParts> {
-        let name = (plan.to_owned(), node.to_owned());
-        self.lock().last.insert(name, parts.clone())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Tables> {
-        self.tables
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Tables {
-    fn keep_record(&mut self, key: Identity, record: Record) {
+    /// Keeps what is known of a run.
+    pub(super) fn keep_record(&mut self, key: Identity, record: Record) {
         if self.actions.insert(key, record).is_none() {
             self.action_order.push_back(key);
         }
@@ -172,7 +134,7 @@ impl Tables {
         }
     }
 
-    fn keep(&mut self, value: &Value, cost: f64) {
+    fn keep_object(&mut self, value: &Value, cost: f64) {
         let (identity, bytes) = (value.identity(), value.bytes());
         if bytes > self.budget || self.touch(&identity).is_some() {
             return;
@@ -218,11 +180,5 @@ impl Tables {
         self.ticks += 1;
         let worth = self.floor + cost.max(0.0) / bytes.max(1) as f64;
         (worth.to_bits(), self.ticks)
-    }
-}
-
-impl std::fmt::Debug for KeyParts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "parts of {:?}", self.key())
     }
 }

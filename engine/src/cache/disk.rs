@@ -1,0 +1,595 @@
+//! The disk tier: the cache folder, shared by any number of processes.
+//!
+//! ```text
+//! objects/<identity>   a value's bytes           files/<hash of path>   a file's content hash
+//! actions/<key>        what a run gave           plans/<hash of path>   the keys of the last run
+//! tmp/<process>-<n>    being written             tmp/<process>.lock     held while it lives
+//! ```
+//!
+//! The folder is its own index: nothing has to agree with anything else, so a file that is gone,
+//! old or damaged is a miss and nothing more.
+//!
+//! Promises
+//! - An entry is whole or absent: written beside, then renamed; checked whenever it is read; what
+//!   is damaged is dropped.
+//! - Entries keep to the budget. What goes first is large, cheap to make and long unused.
+//! - A file system that refuses ends the writing, with one complaint, and not the run.
+//! - Nothing is removed that this program did not write.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::door::{Door, Listed, Real};
+use super::entry::{self, HEAD, Sort, Unfit};
+use super::memory::Record;
+use crate::value::{DataType, Identity, Storage, Value};
+
+/// Names of files being written, and of the locks of those who write them.
+const TEMPORARY: &str = "tmp";
+/// Ends the name of a lock.
+const LOCK: &str = ".lock";
+/// A lock without files may belong to a process that just starts.
+const YOUNG: Duration = Duration::from_secs(60);
+/// When room is made, so much of the budget is left filled: nine tenths.
+const FILLED: (u64, u64) = (9, 10);
+/// Records (actions, files, plans) may take one part in so many of the budget.
+const RECORDS: u64 = 8;
+/// No result costs nothing: what takes no time to make is still ordered by size and age.
+const LEAST_COST: f64 = 1e-3;
+
+/// The cache folder.
+pub struct Disk {
+    root: PathBuf,
+    budget: u64,
+    door: Box<dyn Door>,
+    state: Mutex<State>,
+    next: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    own: Option<Own>,
+    /// Bytes of all entries, once they were counted; what others write is not seen.
+    used: Option<u64>,
+    fault: Option<String>,
+    dropped: usize,
+}
+
+/// This process among those that write.
+struct Own {
+    name: String,
+    _lock: File,
+}
+
+/// What there is of one sort of entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// How many.
+    pub entries: usize,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// What the cache folder holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Stat {
+    /// Values.
+    pub objects: Count,
+    /// What is known of runs.
+    pub actions: Count,
+    /// Content hashes of files.
+    pub files: Count,
+    /// Graphs of which the last run is known.
+    pub plans: Count,
+    /// Files half written, by processes that live or died.
+    pub temporary: Count,
+    /// Files that are not the cache's.
+    pub strange: usize,
+}
+
+/// What a sweep of the cache folder did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Swept {
+    /// Entries that are whole.
+    pub whole: usize,
+    /// Entries that were not what had been written, now removed.
+    pub damaged: Vec<String>,
+    /// Entries in the format of an older program, now removed.
+    pub old: usize,
+    /// Half-written files of processes that died, now removed.
+    pub temporary: usize,
+    /// Entries that the budget had no room for, now removed.
+    pub evicted: usize,
+    /// Bytes that were freed.
+    pub freed: u64,
+}
+
+/// An entry that was listed.
+struct Found {
+    sort: Sort,
+    name: Identity,
+    listed: Listed,
+}
+
+impl Disk {
+    /// The cache in folder `root`, of at most `budget` bytes. Nothing is read or made yet.
+    pub fn new(root: impl Into<PathBuf>, budget: u64) -> Self {
+        Self::through(root, budget, Real)
+    }
+
+    /// The same through a door of the caller's.
+    pub fn through(root: impl Into<PathBuf>, budget: u64, door: impl Door + 'static) -> Self {
+        Self {
+            root: root.into(),
+            budget,
+            door: Box::new(door),
+            state: Mutex::default(),
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The most bytes that entries may take.
+    pub fn budget(&self) -> u64 {
+        self.budget
+    }
+
+    /// Why nothing is written any more, told once.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        self.lock()
+            .fault
+            .as_mut()
+            .map(std::mem::take)
+            .filter(|words| !words.is_empty())
+    }
+
+    /// Damaged entries that were found and dropped since this was last asked.
+    pub(crate) fn dropped(&self) -> usize {
+        std::mem::take(&mut self.lock().dropped)
+    }
+
+    // Reading.
+
+    pub(super) fn record(&self, key: &Identity) -> Option<Record> {
+        self.ron(Sort::Action, key)
+    }
+
+    /// The value of that identity, and the seconds that it took to make.
+    pub(super) fn value(&self, identity: &Identity, data: DataType) -> Option<(Value, f64)> {
+        let bytes = self.bytes(Sort::Object, identity)?;
+        let (head, body) = self.fit(Sort::Object, identity, &bytes)?;
+        if head.label != data.name {
+            return None;
+        }
+        match (data.load)(body) {
+            Ok(value) if value.identity() == *identity => Some((value, head.seconds)),
+            // Whole, but not what this program makes of it: another version's.
+            _ => {
+                self.drop_entry(Sort::Object, identity);
+                None
+            }
+        }
+    }
+
+    /// Bytes that an object takes, without reading it.
+    pub(super) fn object(&self, identity: &Identity) -> Option<u64> {
+        let listed = self.door.look(&self.path(Sort::Object, identity));
+        listed.ok().map(|listed| listed.bytes)
+    }
+
+    /// What was kept as RON under a name.
+    pub(crate) fn ron<T: DeserializeOwned>(&self, sort: Sort, name: &Identity) -> Option<T> {
+        let bytes = self.bytes(sort, name)?;
+        let (_, body) = self.fit(sort, name, &bytes)?;
+        let read = std::str::from_utf8(body)
+            .ok()
+            .and_then(|text| ron::from_str(text).ok());
+        if read.is_none() {
+            self.drop_entry(sort, name);
+        }
+        read
+    }
+
+    fn bytes(&self, sort: Sort, name: &Identity) -> Option<Vec<u8>> {
+        let path = self.path(sort, name);
+        let bytes = self.door.read(&path, u64::MAX).ok()?;
+        // Recency is worth no failure.
+        let _ = self.door.touch(&path);
+        Some(bytes)
+    }
+
+    fn fit<'a>(
+        &self,
+        sort: Sort,
+        name: &Identity,
+        bytes: &'a [u8],
+    ) -> Option<(entry::Head, &'a [u8])> {
+        match entry::read(sort, name, bytes) {
+            Ok(fit) => Some(fit),
+            Err(Unfit::New) => None,
+            Err(Unfit::Old) => {
+                let _ = self.door.remove(&self.path(sort, name));
+                None
+            }
+            Err(Unfit::Damaged) => {
+                self.drop_entry(sort, name);
+                None
+            }
+        }
+    }
+
+    fn drop_entry(&self, sort: Sort, name: &Identity) {
+        let _ = self.door.remove(&self.path(sort, name));
+        self.lock().dropped += 1;
+    }
+
+    // Writing.
+
+    /// Keeps values and the record of the run that gave them.
+    pub(super) fn store(&self, key: &Identity, kind: &str, record: &Record, values: &[Value]) {
+        let kept = values
+            .iter()
+            .filter(|value| value.storage() == Storage::Object)
+            .try_for_each(|value| self.keep_object(value, record.seconds));
+        let kept = kept.and_then(|()| self.keep(Sort::Action, key, kind, record.seconds, record));
+        self.noticed(kept);
+    }
+
+    /// Keeps something small under a name.
+    pub(crate) fn keep_ron<T: Serialize>(&self, sort: Sort, name: &Identity, value: &T) {
+        let kept = self.keep(sort, name, "-", 0.0, value);
+        self.noticed(kept);
+    }
+
+    fn noticed(&self, kept: io::Result<()>) {
+        if let Err(error) = kept {
+            let words = format!(
+                "results are no longer kept: cannot write to {}: {error}",
+                self.root.display()
+            );
+            self.lock().fault.get_or_insert(words);
+        }
+    }
+
+    fn keep_object(&self, value: &Value, seconds: f64) -> io::Result<()> {
+        let name = value.identity();
+        let path = self.path(Sort::Object, &name);
+        if self.door.look(&path).is_ok() {
+            let _ = self.door.touch(&path);
+            return Ok(());
+        }
+        match value.save() {
+            Ok(body) => self.write(Sort::Object, &name, value.type_name(), seconds, &body),
+            // A type that cannot be written down is made again instead.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn keep<T: Serialize>(
+        &self,
+        sort: Sort,
+        name: &Identity,
+        label: &str,
+        seconds: f64,
+        value: &T,
+    ) -> io::Result<()> {
+        let text = ron::to_string(value).map_err(io::Error::other)?;
+        self.write(sort, name, label, seconds, text.as_bytes())
+    }
+
+    fn write(
+        &self,
+        sort: Sort,
+        name: &Identity,
+        label: &str,
+        seconds: f64,
+        body: &[u8],
+    ) -> io::Result<()> {
+        if self.lock().fault.is_some() {
+            return Ok(());
+        }
+        let head = entry::head(sort, name, label, seconds, body);
+        let bytes = (head.len() + body.len()) as u64;
+        if bytes > self.budget || !self.make_room(bytes)? {
+            return Ok(());
+        }
+        let path = self.path(sort, name);
+        self.door.make_folder(&self.root.join(sort.folder()))?;
+        let beside = self.temporary()?;
+        // A record that a power cut tears is found damaged; a value is worth the wait.
+        let lasting = sort == Sort::Object;
+        self.door
+            .write(&beside, &path, &[head.as_bytes(), body], lasting)?;
+        if let Some(used) = &mut self.lock().used {
+            *used += bytes;
+        }
+        Ok(())
+    }
+
+    /// A name for a file being written, which says whose it is.
+    fn temporary(&self) -> io::Result<PathBuf> {
+        let folder = self.root.join(TEMPORARY);
+        let mut state = self.lock();
+        let own = match &mut state.own {
+            Some(own) => own,
+            none => {
+                self.door.make_folder(&folder)?;
+                let name = unique();
+                let lock = self.door.hold(&folder.join(format!("{name}{LOCK}")))?;
+                none.insert(Own { name, _lock: lock })
+            }
+        };
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Ok(folder.join(format!("{}-{number}", own.name)))
+    }
+
+    // Sweeping.
+
+    /// What there is.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn stat(&self) -> io::Result<Stat> {
+        let mut stat = Stat::default();
+        for sort in Sort::ALL {
+            let counted = match sort {
+                Sort::Object => &mut stat.objects,
+                Sort::Action => &mut stat.actions,
+                Sort::File => &mut stat.files,
+                Sort::Plan => &mut stat.plans,
+            };
+            for (name, listed) in self.door.list(&self.root.join(sort.folder()))? {
+                match Identity::from_hex(&name) {
+                    Some(_) => counted.add(listed.bytes),
+                    None => stat.strange += 1,
+                }
+            }
+        }
+        for (name, listed) in self.door.list(&self.root.join(TEMPORARY))? {
+            if !name.ends_with(LOCK) {
+                stat.temporary.add(listed.bytes);
+            }
+        }
+        Ok(stat)
+    }
+
+    /// Reads every entry and removes what is not as it was written; `step` hears how many are
+    /// done, and of how many, and answers whether to go on.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn verify(&self, step: &mut dyn FnMut(usize, usize) -> bool) -> io::Result<Swept> {
+        let mut swept = Swept::default();
+        let all = self.entries(&Sort::ALL)?;
+        for (done, found) in all.iter().enumerate() {
+            if !step(done, all.len()) {
+                break;
+            }
+            let path = self.path(found.sort, &found.name);
+            let Ok(bytes) = self.door.read(&path, u64::MAX) else {
+                continue;
+            };
+            match entry::read(found.sort, &found.name, &bytes) {
+                Ok(_) | Err(Unfit::New) => swept.whole += 1,
+                Err(Unfit::Old) => swept.old += usize::from(self.sweep(found, &mut swept.freed)),
+                Err(Unfit::Damaged) => {
+                    self.sweep(found, &mut swept.freed);
+                    let name = format!("{}/{}", found.sort.folder(), found.name);
+                    swept.damaged.push(name);
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Removes what dead processes left, what older programs wrote, and what is over the budget.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn gc(&self) -> io::Result<Swept> {
+        let mut swept = Swept::default();
+        self.sweep_temporary(&mut swept)?;
+        for found in self.entries(&Sort::ALL)? {
+            let path = self.path(found.sort, &found.name);
+            let head = self.door.read(&path, HEAD).unwrap_or_default();
+            match entry::read_head(found.sort, &head) {
+                Ok(_) | Err(Unfit::New) => swept.whole += 1,
+                Err(Unfit::Old) => swept.old += usize::from(self.sweep(&found, &mut swept.freed)),
+                Err(Unfit::Damaged) => {
+                    self.sweep(&found, &mut swept.freed);
+                    let name = format!("{}/{}", found.sort.folder(), found.name);
+                    swept.damaged.push(name);
+                }
+            }
+        }
+        let (evicted, freed) = self.evict(0)?;
+        swept.evicted = evicted;
+        swept.freed += freed;
+        swept.whole -= evicted.min(swept.whole);
+        Ok(swept)
+    }
+
+    /// Removes every entry and what dead processes left.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn clear(&self) -> io::Result<Swept> {
+        let mut swept = Swept::default();
+        self.sweep_temporary(&mut swept)?;
+        for found in self.entries(&Sort::ALL)? {
+            swept.evicted += usize::from(self.sweep(&found, &mut swept.freed));
+        }
+        self.lock().used = None;
+        Ok(swept)
+    }
+
+    fn sweep(&self, found: &Found, freed: &mut u64) -> bool {
+        let removed = self
+            .door
+            .remove(&self.path(found.sort, &found.name))
+            .is_ok();
+        *freed += if removed { found.listed.bytes } else { 0 };
+        removed
+    }
+
+    /// Removes files being written whose writer is dead.
+    fn sweep_temporary(&self, swept: &mut Swept) -> io::Result<()> {
+        let folder = self.root.join(TEMPORARY);
+        let listed = self.door.list(&folder)?;
+        let owner = |name: &str| name.split(['-', '.']).next().map(str::to_owned);
+        for (name, file) in &listed {
+            let lock = owner(name).map(|owner| folder.join(owner + LOCK));
+            if lock.is_none_or(|lock| self.door.is_held(&lock)) {
+                continue;
+            }
+            let age = SystemTime::now().duration_since(file.used);
+            if name.ends_with(LOCK) && age.is_ok_and(|age| age < YOUNG) {
+                continue;
+            }
+            if self.door.remove(&folder.join(name)).is_ok() && !name.ends_with(LOCK) {
+                swept.temporary += 1;
+                swept.freed += file.bytes;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for `bytes` more, once what is worth least has gone.
+    fn make_room(&self, bytes: u64) -> io::Result<bool> {
+        let known = self.lock().used;
+        let used = match known {
+            Some(used) => used,
+            None => self.count()?,
+        };
+        if used + bytes > self.budget {
+            self.evict(bytes)?;
+        }
+        Ok(self.lock().used.unwrap_or(0) + bytes <= self.budget)
+    }
+
+    fn count(&self) -> io::Result<u64> {
+        let entries = self.entries(&Sort::ALL)?;
+        let used = entries.iter().map(|found| found.listed.bytes).sum();
+        self.lock().used = Some(used);
+        Ok(used)
+    }
+
+    /// Removes what is worth least until `room` bytes are free and nine tenths of the budget
+    /// are left filled; nothing when there is room. Answers how many went and their bytes.
+    fn evict(&self, room: u64) -> io::Result<(usize, u64)> {
+        let now = SystemTime::now();
+        let age = |listed: &Listed| {
+            let age = now.duration_since(listed.used).unwrap_or_default();
+            age.as_secs_f64() + 1.0
+        };
+        let mut records = self.entries(&[Sort::Action, Sort::File, Sort::Plan])?;
+        let mut objects = self.entries(&[Sort::Object])?;
+        let total = |found: &[Found]| found.iter().map(|one| one.listed.bytes).sum::<u64>();
+        let (mut of_records, mut of_objects) = (total(&records), total(&objects));
+        let (mut evicted, mut freed) = (0, 0);
+        let full = of_records + of_objects + room > self.budget;
+        let filled = (self.budget / FILLED.1 * FILLED.0).saturating_sub(room);
+        if full || of_records > self.budget / RECORDS {
+            records.sort_by(|a, b| age(&b.listed).total_cmp(&age(&a.listed)));
+            for found in &records {
+                if of_records <= self.budget / RECORDS / 2 {
+                    break;
+                }
+                of_records -= found.listed.bytes;
+                evicted += usize::from(self.sweep(found, &mut freed));
+            }
+        }
+        if full {
+            let worth = |found: &Found| {
+                let head = self.door.read(&self.path(found.sort, &found.name), HEAD);
+                let head = entry::read_head(found.sort, &head.unwrap_or_default());
+                let cost = head.map_or(0.0, |(head, _)| head.seconds.max(0.0));
+                #[allow(clippy::cast_precision_loss)]
+                let held = found.listed.bytes as f64 * age(&found.listed);
+                (cost + LEAST_COST) / held
+            };
+            objects.sort_by_cached_key(|found| worth(found).to_bits());
+            for found in &objects {
+                if of_records + of_objects <= filled {
+                    break;
+                }
+                of_objects -= found.listed.bytes;
+                evicted += usize::from(self.sweep(found, &mut freed));
+            }
+        }
+        self.lock().used = Some(of_records + of_objects);
+        Ok((evicted, freed))
+    }
+
+    fn entries(&self, sorts: &[Sort]) -> io::Result<Vec<Found>> {
+        let mut all = Vec::new();
+        for sort in sorts {
+            let listed = self.door.list(&self.root.join(sort.folder()))?;
+            all.extend(listed.into_iter().filter_map(|(name, listed)| {
+                let name = Identity::from_hex(&name)?;
+                Some(Found {
+                    sort: *sort,
+                    name,
+                    listed,
+                })
+            }));
+        }
+        Ok(all)
+    }
+
+    fn path(&self, sort: Sort, name: &Identity) -> PathBuf {
+        self.root.join(sort.folder()).join(name.to_string())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Some(own) = self.lock().own.take() {
+            let lock = self
+                .root
+                .join(TEMPORARY)
+                .join(format!("{}{LOCK}", own.name));
+            let _ = self.door.remove(&lock);
+        }
+    }
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cache in {}", self.root.display())
+    }
+}
+
+impl Count {
+    fn add(&mut self, bytes: u64) {
+        self.entries += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// A name that no other process has, nor another cache of this one.
+fn unique() -> String {
+    static CACHES: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let random = Identity::of(&[
+        &std::process::id().to_le_bytes(),
+        &now.unwrap_or_default().as_nanos().to_le_bytes(),
+        &CACHES.fetch_add(1, Ordering::Relaxed).to_le_bytes(),
+    ]);
+    random.to_string()[..16].to_owned()
+}
