@@ -131,7 +131,7 @@ mod setting;
 mod template;
 mod value;
 
-pub use cache::{Cache, Count, Disk, Door, Listed, Real, Stat, Swept};
+pub use cache::{Cache, Count, Disk, Door, Listed, Reading, Real, Stat, Swept, Writing};
 pub use change::{Change, Difference, Outline};
 pub use ctx::{Ctx, Extensions, Reporter, Stop};
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity};

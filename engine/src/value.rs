@@ -83,6 +83,11 @@ impl Hasher {
         self
     }
 
+    /// Adds bytes to the last part, whose whole length an earlier part told.
+    pub(crate) fn more(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
     /// The identity of all parts so far.
     pub fn finish(&self) -> Identity {
         Identity(*self.0.finalize().as_bytes())
@@ -106,6 +111,10 @@ pub enum Storage {
 pub trait Data: Send + Sync + Sized + 'static {
     /// The type's name in messages and on the reference page: `Latent`.
     const NAME: &'static str;
+
+    /// The format of what [`Data::save`] gives; raised when it is written in another way, so
+    /// that what an older program stored is not read.
+    const FORMAT: u32 = 1;
 
     /// The hash of what the value is (data) or of what it is made of (handles).
     fn identity(&self) -> Identity;
@@ -145,8 +154,11 @@ pub trait Data: Send + Sync + Sized + 'static {
 pub struct DataType {
     /// [`Data::NAME`]
     pub name: &'static str,
-    /// [`Data::load`], type-erased.
-    pub load: fn(&[u8]) -> Result<Value>,
+    /// [`Data::FORMAT`]
+    pub format: u32,
+    /// [`Data::load`], type-erased: the value of that identity from bytes that are known to be
+    /// its own.
+    pub load: fn(&[u8], Identity) -> Result<Value>,
 }
 
 impl DataType {
@@ -154,7 +166,11 @@ impl DataType {
     pub const fn of<T: Data>() -> Self {
         Self {
             name: T::NAME,
-            load: |bytes| T::load(bytes).map(Value::new),
+            format: T::FORMAT,
+            load: |bytes, identity| {
+                let data = Arc::new(T::load(bytes)?);
+                Ok(Value { data, identity })
+            },
         }
     }
 }
@@ -211,6 +227,11 @@ impl Value {
         self.data.name()
     }
 
+    /// The format in which it is stored.
+    pub(crate) fn format(&self) -> u32 {
+        self.data.format()
+    }
+
     /// Bytes of memory it holds.
     pub fn bytes(&self) -> u64 {
         self.data.bytes()
@@ -243,6 +264,7 @@ impl fmt::Debug for Value {
 
 trait Erased: Send + Sync {
     fn name(&self) -> &'static str;
+    fn format(&self) -> u32;
     fn bytes(&self) -> u64;
     fn storage(&self) -> Storage;
     fn save(&self) -> Result<Vec<u8>>;
@@ -253,6 +275,9 @@ trait Erased: Send + Sync {
 impl<T: Data> Erased for T {
     fn name(&self) -> &'static str {
         T::NAME
+    }
+    fn format(&self) -> u32 {
+        T::FORMAT
     }
     fn bytes(&self) -> u64 {
         Data::bytes(self)

@@ -27,8 +27,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::door::{Door, Listed, Real};
-use super::entry::{self, HEAD, Sort, Unfit};
+use super::entry::{HEAD, Head, Sort, Unfit};
 use super::memory::Record;
+use super::whole;
 use crate::value::{DataType, Identity, Storage, Value};
 
 /// Names of files being written, and of the locks of those who write them.
@@ -167,15 +168,13 @@ impl Disk {
 
     /// The value of that identity, and the seconds that it took to make.
     pub(super) fn value(&self, identity: &Identity, data: DataType) -> Option<(Value, f64)> {
-        let bytes = self.bytes(Sort::Object, identity)?;
-        let (head, body) = self.fit(Sort::Object, identity, &bytes)?;
-        if head.label != data.name {
+        let (head, body) = self.read(Sort::Object, identity)?;
+        if head.label != label(data.name, data.format) {
             return None;
         }
-        match (data.load)(body) {
-            Ok(value) if value.identity() == *identity => Some((value, head.seconds)),
-            // Whole, but not what this program makes of it: another version's.
-            _ => {
+        match (data.load)(&body, *identity) {
+            Ok(value) => Some((value, head.seconds)),
+            Err(_) => {
                 self.drop_entry(Sort::Object, identity);
                 None
             }
@@ -184,42 +183,36 @@ impl Disk {
 
     /// Bytes that an object takes, without reading it.
     pub(super) fn object(&self, identity: &Identity) -> Option<u64> {
-        let listed = self.door.look(&self.path(Sort::Object, identity));
-        listed.ok().map(|listed| listed.bytes)
+        let file = self.door.open(&self.path(Sort::Object, identity));
+        file.and_then(|file| file.look())
+            .ok()
+            .map(|listed| listed.bytes)
     }
 
     /// What was kept as RON under a name.
     pub(crate) fn ron<T: DeserializeOwned>(&self, sort: Sort, name: &Identity) -> Option<T> {
-        let bytes = self.bytes(sort, name)?;
-        let (_, body) = self.fit(sort, name, &bytes)?;
-        let read = std::str::from_utf8(body)
-            .ok()
-            .and_then(|text| ron::from_str(text).ok());
+        let (_, body) = self.read(sort, name)?;
+        let text = std::str::from_utf8(&body).ok();
+        let read = text.and_then(|text| ron::from_str(text).ok());
         if read.is_none() {
             self.drop_entry(sort, name);
         }
         read
     }
 
-    fn bytes(&self, sort: Sort, name: &Identity) -> Option<Vec<u8>> {
+    /// A whole entry; what is old or damaged goes.
+    fn read(&self, sort: Sort, name: &Identity) -> Option<(Head, Vec<u8>)> {
         let path = self.path(sort, name);
-        let bytes = self.door.read(&path, u64::MAX).ok()?;
-        // Recency is worth no failure.
-        let _ = self.door.touch(&path);
-        Some(bytes)
-    }
-
-    fn fit<'a>(
-        &self,
-        sort: Sort,
-        name: &Identity,
-        bytes: &'a [u8],
-    ) -> Option<(entry::Head, &'a [u8])> {
-        match entry::read(sort, name, bytes) {
-            Ok(fit) => Some(fit),
+        let mut file = self.door.open(&path).ok()?;
+        match whole::read(sort, name, file.as_mut()).ok()? {
+            Ok(entry) => {
+                // Recency is worth no failure.
+                let _ = file.touch();
+                Some(entry)
+            }
             Err(Unfit::New) => None,
             Err(Unfit::Old) => {
-                let _ = self.door.remove(&self.path(sort, name));
+                let _ = self.door.remove(&path);
                 None
             }
             Err(Unfit::Damaged) => {
@@ -264,13 +257,13 @@ impl Disk {
 
     fn keep_object(&self, value: &Value, seconds: f64) -> io::Result<()> {
         let name = value.identity();
-        let path = self.path(Sort::Object, &name);
-        if self.door.look(&path).is_ok() {
-            let _ = self.door.touch(&path);
+        if let Ok(stands) = self.door.open(&self.path(Sort::Object, &name)) {
+            let _ = stands.touch();
             return Ok(());
         }
+        let label = label(value.type_name(), value.format());
         match value.save() {
-            Ok(body) => self.write(Sort::Object, &name, value.type_name(), seconds, &body),
+            Ok(body) => self.write(Sort::Object, &name, label, seconds, &body),
             // A type that cannot be written down is made again instead.
             Err(_) => Ok(()),
         }
@@ -285,32 +278,42 @@ impl Disk {
         value: &T,
     ) -> io::Result<()> {
         let text = ron::to_string(value).map_err(io::Error::other)?;
-        self.write(sort, name, label, seconds, text.as_bytes())
+        self.write(sort, name, label.to_owned(), seconds, text.as_bytes())
     }
 
     fn write(
         &self,
         sort: Sort,
         name: &Identity,
-        label: &str,
+        label: String,
         seconds: f64,
         body: &[u8],
     ) -> io::Result<()> {
-        if self.lock().fault.is_some() {
+        let bytes = (HEAD + body.len()) as u64;
+        let refused = self.lock().fault.is_some();
+        if refused || bytes > self.budget || !self.make_room(bytes)? {
             return Ok(());
         }
-        let head = entry::head(sort, name, label, seconds, body);
-        let bytes = (head.len() + body.len()) as u64;
-        if bytes > self.budget || !self.make_room(bytes)? {
-            return Ok(());
-        }
-        let path = self.path(sort, name);
         self.door.make_folder(&self.root.join(sort.folder()))?;
         let beside = self.temporary()?;
+        let head = Head {
+            label,
+            seconds,
+            bytes: body.len() as u64,
+            sum: *name,
+        };
         // A record that a power cut tears is found damaged; a value is worth the wait.
         let lasting = sort == Sort::Object;
-        self.door
-            .write(&beside, &path, &[head.as_bytes(), body], lasting)?;
+        let written = self
+            .door
+            .create(&beside)
+            .and_then(|mut file| whole::write(sort, name, head, body, file.as_mut(), lasting))
+            .and_then(|()| self.door.rename(&beside, &self.path(sort, name)));
+        if written.is_err() {
+            // What cannot be removed either is swept later.
+            let _ = self.door.remove(&beside);
+        }
+        written?;
         if let Some(used) = &mut self.lock().used {
             *used += bytes;
         }
@@ -376,11 +379,12 @@ impl Disk {
             if !step(done, all.len()) {
                 break;
             }
-            let path = self.path(found.sort, &found.name);
-            let Ok(bytes) = self.door.read(&path, u64::MAX) else {
-                continue;
-            };
-            match entry::read(found.sort, &found.name, &bytes) {
+            let opened = self.door.open(&self.path(found.sort, &found.name));
+            let read = opened.and_then(|mut file| {
+                whole::read(found.sort, &found.name, file.as_mut()).map(|read| read.map(drop))
+            });
+            let Ok(read) = read else { continue };
+            match read {
                 Ok(_) | Err(Unfit::New) => swept.whole += 1,
                 Err(Unfit::Old) => swept.old += usize::from(self.sweep(found, &mut swept.freed)),
                 Err(Unfit::Damaged) => {
@@ -401,9 +405,10 @@ impl Disk {
         let mut swept = Swept::default();
         self.sweep_temporary(&mut swept)?;
         for found in self.entries(&Sort::ALL)? {
-            let path = self.path(found.sort, &found.name);
-            let head = self.door.read(&path, HEAD).unwrap_or_default();
-            match entry::read_head(found.sort, &head) {
+            let Ok(head) = self.head(&found) else {
+                continue;
+            };
+            match head {
                 Ok(_) | Err(Unfit::New) => swept.whole += 1,
                 Err(Unfit::Old) => swept.old += usize::from(self.sweep(&found, &mut swept.freed)),
                 Err(Unfit::Damaged) => {
@@ -432,6 +437,11 @@ impl Disk {
         }
         self.lock().used = None;
         Ok(swept)
+    }
+
+    fn head(&self, found: &Found) -> io::Result<Result<Head, Unfit>> {
+        let mut file = self.door.open(&self.path(found.sort, &found.name))?;
+        whole::head(found.sort, file.as_mut())
     }
 
     fn sweep(&self, found: &Found, freed: &mut u64) -> bool {
@@ -512,9 +522,8 @@ impl Disk {
         }
         if full {
             let worth = |found: &Found| {
-                let head = self.door.read(&self.path(found.sort, &found.name), HEAD);
-                let head = entry::read_head(found.sort, &head.unwrap_or_default());
-                let cost = head.map_or(0.0, |(head, _)| head.seconds.max(0.0));
+                let head = self.head(found).ok().and_then(Result::ok);
+                let cost = head.map_or(0.0, |head| head.seconds.max(0.0));
                 #[allow(clippy::cast_precision_loss)]
                 let held = found.listed.bytes as f64 * age(&found.listed);
                 (cost + LEAST_COST) / held
@@ -580,6 +589,11 @@ impl Count {
         self.entries += 1;
         self.bytes += bytes;
     }
+}
+
+/// How an object's first line names its type.
+fn label(name: &str, format: u32) -> String {
+    format!("{name}/{format}")
 }
 
 /// A name that no other process has, nor another cache of this one.

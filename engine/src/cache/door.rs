@@ -1,11 +1,11 @@
 //! The cache's door to the file system: every call it makes, so that tests can break each.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
-/// What a listing tells of a file.
+/// What is known of a file without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listed {
     /// Its length in bytes.
@@ -14,55 +14,52 @@ pub struct Listed {
     pub used: SystemTime,
 }
 
-/// The file system as the cache sees it.
-pub trait Door: Send + Sync {
-    /// The first bytes of a file, at most `most`.
+/// A file being read.
+pub trait Reading: Read + Send {
+    /// What is known of it.
     ///
     /// # Errors
     /// What the file system says.
-    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>>;
+    fn look(&self) -> io::Result<Listed>;
 
-    /// Writes `parts` one after another to `beside`, a new file, and renames it to `path`.
-    /// When `lasting`, the bytes are on the disk before the name is.
+    /// Marks it as used now.
     ///
     /// # Errors
-    /// What the file system says; `beside` may then be left.
-    fn write(&self, beside: &Path, path: &Path, parts: &[&[u8]], lasting: bool) -> io::Result<()>;
+    /// What the file system says.
+    fn touch(&self) -> io::Result<()>;
+}
+
+/// A file being written.
+pub trait Writing: Write + Seek + Send {
+    /// Waits until the disk has all of it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The file system as the cache sees it. Every call answers what the file system says.
+#[allow(clippy::missing_errors_doc)]
+pub trait Door: Send + Sync {
+    /// Opens a file to read it.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Reading>>;
+
+    /// Makes a file to write it; it is not there yet.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Writing>>;
+
+    /// Gives a file another name, in place of what has that name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Makes a folder and those above it.
-    ///
-    /// # Errors
-    /// What the file system says.
     fn make_folder(&self, path: &Path) -> io::Result<()>;
 
     /// Every plain file of a folder by name; none when there is no such folder.
-    ///
-    /// # Errors
-    /// What the file system says.
     fn list(&self, folder: &Path) -> io::Result<Vec<(String, Listed)>>;
 
-    /// What is known of a file.
-    ///
-    /// # Errors
-    /// What the file system says.
-    fn look(&self, path: &Path) -> io::Result<Listed>;
-
-    /// Marks a file as used now.
-    ///
-    /// # Errors
-    /// What the file system says.
-    fn touch(&self, path: &Path) -> io::Result<()>;
-
     /// Removes a file.
-    ///
-    /// # Errors
-    /// What the file system says.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes a file and holds its lock, until what is returned is dropped or the process dies.
-    ///
-    /// # Errors
-    /// What the file system says.
     fn hold(&self, path: &Path) -> io::Result<File>;
 
     /// Whether a living process holds the lock of a file.
@@ -82,30 +79,34 @@ impl Listed {
     }
 }
 
-impl Door for Real {
-    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
-        let file = File::open(path)?;
-        let bytes = file.metadata()?.len().min(most);
-        let mut read = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
-        file.take(most).read_to_end(&mut read)?;
-        Ok(read)
+impl Reading for File {
+    fn look(&self) -> io::Result<Listed> {
+        self.metadata().map(|meta| Listed::of(&meta))
     }
 
-    fn write(&self, beside: &Path, path: &Path, parts: &[&[u8]], lasting: bool) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(beside)?;
-        let written = parts
-            .iter()
-            .try_for_each(|part| file.write_all(part))
-            .and_then(|()| if lasting { file.sync_data() } else { Ok(()) })
-            .and_then(|()| fs::rename(beside, path));
-        if written.is_err() {
-            // What remains is swept later.
-            let _ = fs::remove_file(beside);
-        }
-        written
+    fn touch(&self) -> io::Result<()> {
+        self.set_modified(SystemTime::now())
+    }
+}
+
+impl Writing for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+impl Door for Real {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Reading>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Writing>> {
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        Ok(Box::new(file))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
 
     fn make_folder(&self, path: &Path) -> io::Result<()> {
@@ -128,14 +129,6 @@ impl Door for Real {
             }
         }
         Ok(found)
-    }
-
-    fn look(&self, path: &Path) -> io::Result<Listed> {
-        fs::metadata(path).map(|meta| Listed::of(&meta))
-    }
-
-    fn touch(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.set_modified(SystemTime::now())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -16,13 +16,14 @@ mod disk;
 mod door;
 mod entry;
 mod memory;
+mod whole;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use disk::{Count, Disk, Stat, Swept};
-pub use door::{Door, Listed, Real};
+pub use door::{Door, Listed, Reading, Real, Writing};
 pub(crate) use entry::Sort;
 use memory::Memory;
 pub(crate) use memory::Record;

@@ -284,7 +284,7 @@ impl Found {
     fn value(value: Value) -> Self {
         let data = DataType {
             name: value.type_name(),
-            load: DataType::of::<Text>().load,
+            ..DataType::of::<Text>()
         };
         Self {
             data,

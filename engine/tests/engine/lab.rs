@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ldm_engine::{
-    Cache, Choice, Ctx, Data, Diagnostics, Error, Event, Facts, Float, Graph, Host, Identity, In,
-    Int, Kinds, Node, Options, Outputs, Plan, ReadPath, Report, Result, Run, Source, Stop, Storage,
-    Text, WritePath, kind,
+    Cache, Choice, Ctx, Data, Diagnostics, Disk, Error, Event, Facts, Fate, Float, Graph, Host,
+    Identity, In, Int, Kinds, Node, Options, Outputs, Plan, ReadPath, Report, Result, Run, Source,
+    Stop, Storage, Text, WritePath, kind,
 };
 
 /// Words on a link, with a weight in bytes so that budgets can be tested.
@@ -26,6 +26,14 @@ impl Data for Words {
     }
     fn bytes(&self) -> u64 {
         self.1
+    }
+    fn save(&self) -> Result<Vec<u8>> {
+        Ok(format!("{} {}", self.1, self.0).into_bytes())
+    }
+    fn load(bytes: &[u8]) -> Result<Self> {
+        let text = std::str::from_utf8(bytes)?;
+        let (weight, words) = text.split_once(' ').ok_or_else(|| Error::new("no words"))?;
+        Ok(Self(words.to_owned(), weight.parse()?))
     }
 }
 
@@ -494,6 +502,31 @@ impl Lab {
         }
     }
 
+    /// Another process on the same cache folder: nothing is left in memory.
+    pub fn restart(&mut self) -> &mut Self {
+        self.restart_with(Disk::new(self.cache_folder(), 1 << 20))
+    }
+
+    /// The same with a cache folder of the caller's making.
+    pub fn restart_with(&mut self, disk: Disk) -> &mut Self {
+        // The old one lets its lock go first, as a process that ended has.
+        self.cache = Cache::new(1 << 20);
+        self.cache = Cache::new(1 << 20).on_disk(disk);
+        self
+    }
+
+    pub fn cache_folder(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    /// What a run would do with a node.
+    pub fn fate(&self, node: &str) -> Fate {
+        let plan = self.plan(&[]).expect("a plan");
+        let outlooks = Run::new(&plan, &self.host, &self.cache).explain();
+        let found = outlooks.into_iter().find(|outlook| outlook.node == node);
+        found.expect("a node of that name").fate
+    }
+
     /// `--set target=value`
     pub fn set(&mut self, target: &str, value: impl std::fmt::Display) -> &mut Self {
         self.sets.push(format!("{target}={value}"));
@@ -586,6 +619,18 @@ impl Ran {
         let value = self.report.value::<Words>(name);
         assert_eq!(value.expect("a value").0, words);
         self
+    }
+
+    /// What went wrong though the run went on.
+    pub fn warnings(&self) -> Vec<&str> {
+        let warning = |event: &'_ Event| matches!(event, Event::Warning { .. });
+        let warnings = self.events.iter().filter(|event| warning(event));
+        warnings
+            .map(|event| match event {
+                Event::Warning { message } => message.as_str(),
+                _ => unreachable!("only warnings are left"),
+            })
+            .collect()
     }
 
     pub fn because(&self, node: &str) -> Option<String> {

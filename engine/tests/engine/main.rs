@@ -2,9 +2,12 @@
 //! that it links once.
 
 mod cache;
+mod disk;
 mod errors;
+mod faults;
 mod files;
 mod keys;
+mod kill;
 mod lab;
 mod long;
 mod parts;
