@@ -86,6 +86,7 @@ impl Lab {
         for name in [
             "NO_COLOR",
             "RUST_BACKTRACE",
+            "LDM_GRAPH_CACHE",
             "LDM_GRAPH_MODELS",
             "CLICOLOR_FORCE",
         ] {

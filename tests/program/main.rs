@@ -4,6 +4,7 @@
 //! graphs and the reference page; read the difference before committing it.
 
 mod bad_graphs;
+mod cache;
 mod command;
 mod files;
 mod house;

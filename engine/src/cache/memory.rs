@@ -23,6 +23,8 @@ pub(crate) struct Record {
     pub(crate) outputs: Vec<Option<(Identity, Storage)>>,
     /// Files written, under the output folder.
     pub(crate) wrote: Vec<(String, Identity)>,
+    /// Whether a file took another name because something else stood at its own.
+    pub(crate) beside: bool,
     /// What the run cost.
     pub(crate) seconds: f64,
     /// When it ended, in seconds since 1970.

@@ -141,8 +141,11 @@ impl<'a> Run<'a> {
 }
 
 /// Whether the files that a run wrote stand with the hashes that it wrote; those of a run that
-/// wrote none always do.
+/// wrote none always do. Who overwrites wants them under their own names.
 fn stands(run: &Run<'_>, record: &Record) -> bool {
+    if run.host.overwrite && record.beside {
+        return false;
+    }
     record.wrote.iter().all(|(path, identity)| {
         let path = run.host.out.join(path);
         let found = || run.cache.files().identity(&path);

@@ -443,6 +443,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         let record = Record {
             outputs: outputs.clone(),
             wrote: wrote.iter().map(|w| (w.path.clone(), w.identity)).collect(),
+            beside: wrote.iter().any(|written| written.instead_of.is_some()),
             seconds,
             made: now(),
         };

@@ -1,0 +1,235 @@
+//! The program remembers: what a second process runs, what `explain` and `cache` say, and what a
+//! kill or a full disk costs.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::lab::{Ended, Lab, models, utf8};
+use crate::running::{PICTURE, events, names};
+
+/// The lists of the last event.
+fn done(ended: &Ended) -> Value {
+    events(ended).pop().expect("events")
+}
+
+fn loads(ended: &Ended) -> Vec<String> {
+    let what = |event: &Value| Some(event["what"].as_str()?.to_owned());
+    let loads = events(ended).into_iter();
+    loads
+        .filter(|event| event["event"] == "load")
+        .filter_map(|event| what(&event))
+        .collect()
+}
+
+#[test]
+fn in_a_second_process_nothing_runs_and_what_is_saved_is_kept() {
+    let lab = Lab::new();
+    lab.graph(PICTURE, &["--json"]).code(0);
+    let again = lab.graph(PICTURE, &["--json"]);
+    let done = done(again.code(0));
+    assert_eq!(names(&done, "ran"), [""; 0]);
+    assert!(names(&done, "kept").contains(&"save".to_owned()));
+    assert_eq!(names(&done, "outputs"), ["out/a-0.png", "out/a-1.png"]);
+    assert!(loads(&again).is_empty(), "no weight is read");
+}
+
+#[test]
+fn after_a_picture_is_deleted_only_its_save_runs() {
+    let lab = Lab::new();
+    lab.graph(PICTURE, &[]).code(0);
+    let picture = lab.read("out/a-1.png");
+    std::fs::remove_file(lab.path("out/a-1.png")).expect("it was there");
+    let again = lab.graph(PICTURE, &["--json"]);
+    assert_eq!(names(&done(again.code(0)), "ran"), ["save"]);
+    assert!(loads(&again).is_empty(), "no weight is read");
+    assert_eq!(lab.read("out/a-1.png"), picture);
+}
+
+#[test]
+fn a_new_seed_in_a_new_process_runs_its_cone_and_loads_each_model_once() {
+    let lab = Lab::new();
+    lab.graph(PICTURE, &[]).code(0);
+    let other = lab.graph(PICTURE, &["--json", "--set", "latent.seed=2"]);
+    assert_eq!(
+        names(&done(other.code(0)), "ran"),
+        ["latent", "image", "save"]
+    );
+    let mut loaded = loads(&other);
+    loaded.sort();
+    assert_eq!(
+        loaded,
+        ["Unet", "Vae"],
+        "the text encoder is not needed, the others once"
+    );
+}
+
+#[test]
+fn without_a_cache_nothing_is_found_and_nothing_kept() {
+    let lab = Lab::new();
+    let all = [
+        "model", "wanted", "empty", "noise", "latent", "image", "save",
+    ];
+    for _ in 0..2 {
+        let ended = lab.graph(PICTURE, &["--json", "--no-cache"]);
+        assert_eq!(names(&done(ended.code(0)), "ran"), all);
+    }
+    assert!(!lab.path("cache/ldm-graph/objects").exists());
+}
+
+#[test]
+fn the_cache_is_where_the_flag_or_the_environment_says() {
+    let lab = Lab::new();
+    lab.graph(PICTURE, &["--cache", "here"]).code(0);
+    assert!(lab.path("here/objects").is_dir());
+    let mut command = lab.command(["run", "graph.ron", "--json", "--models", utf8(models())]);
+    let output = command.env("LDM_GRAPH_CACHE", "here").output();
+    let ended = Ended::of(output.expect("the program starts"));
+    assert_eq!(names(&done(ended.code(0)), "ran"), [""; 0]);
+    assert!(!lab.path("cache/ldm-graph/objects").exists());
+    let stat = lab.run(["cache", "stat", "--cache", "here"]);
+    assert!(
+        stat.code(0).out.starts_with("here\nobjects"),
+        "{}",
+        stat.out
+    );
+}
+
+#[test]
+fn explain_says_what_would_run_and_why_in_a_new_process() {
+    let lab = Lab::new();
+    lab.graph(PICTURE, &[]).code(0);
+    let explain = |flags: &[&str]| {
+        let mut words = vec!["explain", "graph.ron", "--models", utf8(models())];
+        words.extend(flags);
+        lab.run(words)
+    };
+    let kept = explain(&[]);
+    kept.code(0);
+    for node in ["model", "wanted", "latent", "save"] {
+        let line = kept.out.lines().find(|line| line.starts_with(node));
+        assert!(
+            line.is_some_and(|line| line.contains("kept on disk")),
+            "{}",
+            kept.out
+        );
+    }
+    let spare = kept.out.lines().find(|line| line.starts_with("spare"));
+    assert!(spare.is_some_and(|line| line.contains("not needed")));
+    let changed = explain(&["--set", "latent.cfg=4"]);
+    assert!(
+        changed.out.contains("runs: `cfg` was 3.0, now 4.0"),
+        "{}",
+        changed.out
+    );
+    assert!(
+        changed
+            .out
+            .contains("runs, unless what comes from `latent` is unchanged")
+    );
+    let one = explain(&["latent", "--json", "--set", "latent.cfg=4"]);
+    let line: Value = serde_json::from_str(&one.out).expect("one object");
+    assert_eq!(line["node"], "latent");
+    assert_eq!(line["fate"]["runs"]["because"], "`cfg` was 3.0, now 4.0");
+    explain(&["laten"]).code(2).says("did you mean `latent`?");
+    // Asking changed nothing.
+    let ended = lab.graph(PICTURE, &["--json"]);
+    assert_eq!(names(&done(&ended), "ran"), [""; 0]);
+}
+
+#[test]
+fn the_cache_is_verified_swept_and_cleared() {
+    let lab = Lab::new();
+    lab.graph(PICTURE, &[]).code(0);
+    let objects = lab.path("cache/ldm-graph/objects");
+    let first = std::fs::read_dir(&objects).expect("objects").next();
+    let path = first.expect("an object").expect("an entry").path();
+    let mut bytes = std::fs::read(&path).expect("its bytes");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    let verified = lab.run(["cache", "verify"]);
+    verified.code(0).says("was damaged; it was removed");
+    assert!(
+        verified.out.contains("removed 1 damaged"),
+        "{}",
+        verified.out
+    );
+    let swept = lab.run(["cache", "gc"]);
+    assert!(
+        swept.code(0).out.contains("nothing to remove"),
+        "{}",
+        swept.out
+    );
+    lab.run(["cache", "gc", "--cache-size", "2K"]).code(0);
+    let stat = lab.run(["cache", "stat"]);
+    assert!(stat.out.contains("of 16.0 GiB"), "{}", stat.out);
+    lab.graph(PICTURE, &["--cache-size", "10M"]).code(0);
+    lab.run(["cache", "clear"]).code(0);
+    let ended = lab.graph(PICTURE, &["--json"]);
+    assert_eq!(names(&done(&ended), "ran").len(), 7);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_disk_that_takes_no_more_costs_one_warning_and_not_the_picture() {
+    let lab = Lab::new();
+    lab.graph(PICTURE, &["--no-cache", "--out", "wanted"])
+        .code(0);
+    // Pictures are smaller than this; latents and images are not.
+    let program = env!("CARGO_BIN_EXE_ldm-graph");
+    let models = utf8(models());
+    let line = format!("ulimit -f 8; trap '' XFSZ; exec {program} run graph.ron --models {models}");
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", &line]).current_dir(lab.path("."));
+    command
+        .env("XDG_CACHE_HOME", lab.path("cache"))
+        .env_remove("LDM_GRAPH_CACHE");
+    let ended = Ended::of(command.output().expect("a shell"));
+    ended.code(0).says("warning: results are no longer kept");
+    assert_eq!(ended.err.matches("warning:").count(), 1, "{}", ended.err);
+    assert_eq!(lab.read("out/a-0.png"), lab.read("wanted/a-0.png"));
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on_from_what_had_finished() {
+    let lab = Lab::new();
+    lab.graph(PICTURE, &["--no-cache", "--out", "wanted"])
+        .code(0);
+    let slow = ["--json", "--set", "latent.steps=400"];
+    lab.graph(
+        PICTURE,
+        &[&slow[..], &["--no-cache", "--out", "slow"]].concat(),
+    )
+    .code(0);
+    for (round, after) in [60, 150, 260, 400, 700].into_iter().enumerate() {
+        let mut words = vec!["run", "graph.ron", "--models", utf8(models())];
+        words.extend(slow);
+        let mut command = lab.command(words);
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
+        std::thread::sleep(Duration::from_millis(after));
+        child.kill().expect("a kill");
+        child.wait().expect("an end");
+        let mut flags = slow.to_vec();
+        flags.push("--overwrite");
+        let ended = lab.graph(PICTURE, &flags);
+        ended.code(0);
+        assert_eq!(
+            lab.read("out/a-0.png"),
+            lab.read("slow/a-0.png"),
+            "round {round}"
+        );
+        lab.run(["cache", "gc"]).code(0);
+        let stat = lab.run(["cache", "stat"]);
+        assert!(!stat.out.contains("unfinished"), "{}", stat.out);
+        // The last round's results go, so that the next one has something to do.
+        if round % 2 == 1 {
+            lab.run(["cache", "clear"]).code(0);
+        }
+    }
+}
