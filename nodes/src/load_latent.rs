@@ -1,6 +1,6 @@
 //! `LoadLatent`: a latent from a file.
 
-use ldm_engine::{Ctx, Error, Facts, Node, ReadPath, Result, paths};
+use ldm_engine::{Ctx, Error, Facts, Node, OpenFile, ReadPath, Result, paths};
 use ldm_models::weights::TensorFile;
 
 use crate::array::{Array, NOTE};
@@ -47,21 +47,24 @@ fn facts_of(file: &TensorFile) -> Result<LatentFacts> {
     Ok(facts)
 }
 
+/// The file behind the handle whose content was checked.
+fn tensors(opened: OpenFile) -> Result<TensorFile> {
+    let path = opened.path().to_owned();
+    Ok(TensorFile::of(&opened.into_file(), &path)?)
+}
+
 impl Node for LoadLatent {
     type Out = Latent;
 
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
-        let opened = facts
-            .open(&self.path)
-            .map_err(|e| Error::at("path", e.message()))?;
-        let file = TensorFile::open(opened.path());
-        let found = facts_of(&file.map_err(|e| Error::at("path", e.to_string()))?)?;
+        let file = facts.open(&self.path).and_then(tensors);
+        let found = facts_of(&file.map_err(|e| Error::at("path", e.message()))?)?;
         facts.give(found);
         Ok(())
     }
 
     fn run(&self, ctx: &mut Ctx<'_>) -> Result<Latent> {
-        let file = TensorFile::open(ctx.open(&self.path)?.path())?;
+        let file = tensors(ctx.open(&self.path)?)?;
         let LatentFacts {
             batch,
             channels,

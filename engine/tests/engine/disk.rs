@@ -376,3 +376,53 @@ fn a_clock_that_goes_backwards_does_no_harm() {
         Some("a lighthouse noise 3 round 1")
     );
 }
+
+/// A book that is long enough for its hash to be remembered by the folder.
+fn long(word: &str) -> String {
+    word.repeat((300 << 10) / word.len())
+}
+
+const READ: &str = r#"Graph(nodes: {
+    "book": Open(path: "book.txt"), "read": Read(book: "book.book"),
+    "save": Save(words: "read"),
+})"#;
+
+fn age(path: &Path, seconds: u64) -> SystemTime {
+    let then = SystemTime::now() - Duration::from_secs(seconds);
+    fs::File::open(path).unwrap().set_modified(then).unwrap();
+    then
+}
+
+#[test]
+fn the_hash_of_a_large_file_is_remembered_for_the_next_process() {
+    let mut lab = Lab::new(READ);
+    lab.file("book.txt", &long("once "));
+    age(&lab.folder.path().join("book.txt"), 100);
+    lab.restart().run_all();
+    assert_eq!(entries(&lab, "files").len(), 1);
+    lab.restart().run_all().ran([]);
+    // Not if it was written a moment ago: it could change again within the clock's step.
+    let mut lab = Lab::new(READ);
+    lab.file("book.txt", &long("once "));
+    lab.restart().run_all();
+    assert!(!lab.cache_folder().join("files").exists());
+}
+
+#[test]
+fn a_file_replaced_under_the_same_name_size_and_time_is_noticed() {
+    let mut lab = Lab::new(READ);
+    lab.file("book.txt", &long("once "));
+    let path = lab.folder.path().join("book.txt");
+    let then = age(&path, 100);
+    lab.restart().run_all();
+    lab.file("new.txt", &long("else "));
+    let new = lab.folder.path().join("new.txt");
+    fs::File::open(&new).unwrap().set_modified(then).unwrap();
+    fs::rename(&new, &path).unwrap();
+    lab.host.overwrite = true;
+    lab.restart().run_all().ran(["book", "read", "save"]);
+    // In place, too: the time of the change cannot be set.
+    lab.file("book.txt", &long("more "));
+    fs::File::open(&path).unwrap().set_modified(then).unwrap();
+    lab.restart().run_all().ran(["book", "read", "save"]);
+}

@@ -36,8 +36,20 @@ impl TensorFile {
     /// The file is not there, is no safetensors file, is cut short, or its header
     /// contradicts itself.
     pub fn open(path: &Path) -> Result<Self> {
+        let opened = File::open(path);
+        Self::of(
+            &opened.map_err(|e| Error::file(path, "cannot be read", e))?,
+            path,
+        )
+    }
+
+    /// The same of a file that is open already, so that what was hashed is what is read;
+    /// messages call it `path`.
+    ///
+    /// # Errors
+    /// As [`TensorFile::open`].
+    pub fn of(file: &File, path: &Path) -> Result<Self> {
         let cannot = |source| Error::file(path, "cannot be read", source);
-        let file = File::open(path).map_err(cannot)?;
         let length = file.metadata().map_err(cannot)?.len();
         if length < PREAMBLE as u64 {
             return Err(not_one(path, &format!("it has {length} bytes")));
@@ -45,7 +57,7 @@ impl TensorFile {
         // SAFETY: the map is private to this process and read-only. Bytes that another
         // process changes meanwhile are numbers of other values, never other types;
         // writers of this project rename a new file into place and change none.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(cannot)?;
+        let bytes = unsafe { Mmap::map(file) }.map_err(cannot)?;
         let (header_length, header) =
             SafeTensors::read_metadata(&bytes).map_err(|e| unsound(path, &bytes, &e))?;
         let path = path.to_path_buf();

@@ -151,8 +151,10 @@ impl<A: About> Model<A> {
     fn opened<T>(&self, read: impl FnOnce(&TensorFile, Family) -> Result<T>) -> Result<T> {
         match &self.source {
             Source::File(file, family) => {
-                let opened = file.open()?;
-                read(&TensorFile::open(opened.path())?, *family)
+                // The handle whose content was checked, not the path: another file may have
+                // taken its place by now.
+                let opened = file.open()?.into_file();
+                read(&TensorFile::of(&opened, file.path())?, *family)
             }
             Source::Made(bytes) => {
                 let folder = tempfile::tempdir()?;
