@@ -1,7 +1,7 @@
 //! What a run would do, and why, without running: keys are made from what is known, and a node
 //! below the first one that would run can only be told to wait for it.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -104,7 +104,7 @@ impl Foresight<'_> {
         let bound = match self.bound(node) {
             Ok(Some(bound)) => bound,
             Ok(None) => {
-                let linked: HashSet<usize> = planned.linked.iter().filter_map(of_node).collect();
+                let linked: BTreeSet<usize> = planned.linked.iter().filter_map(of_node).collect();
                 let names = linked.into_iter().map(|at| plan.nodes[at].name.clone());
                 return Fate::Depends {
                     on: names.collect(),
