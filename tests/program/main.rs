@@ -10,4 +10,5 @@ mod house;
 mod lab;
 mod pages;
 mod running;
+mod show;
 mod stopping;
