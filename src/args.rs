@@ -7,6 +7,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
 use ldm_nodes::{DeviceChoice, Precision};
 
 use crate::settings::Bytes;
+use crate::show::Format;
 use crate::terminal::{Color, Verbosity};
 
 /// Runs latent diffusion models from declarative graphs.
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Tell for each node whether it would run, and why.
     Explain(ExplainArgs),
+    /// Draw a graph: its nodes, the types on its links, what is kept.
+    Show(ShowArgs),
     /// Look after the folder of kept results.
     Cache(CacheArgs),
     /// Check graphs without running them: offline, reading headers only.
@@ -143,6 +146,25 @@ pub(crate) struct ExplainArgs {
     /// Print one JSON object a line on stdout, for programs.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowArgs {
+    /// The graph file.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) graph: PathBuf,
+    /// Write the picture to this file, replacing it: .svg, .mmd, .md, .dot or .gv. Printed when
+    /// left out.
+    #[arg(short = 'o', long = "to", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) to: Option<PathBuf>,
+    /// Draw in this format; what the file's name ends in, or Mermaid, when left out.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
 }
 
 /// Arguments of `cache`.

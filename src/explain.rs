@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use ldm_engine::{Fate, From, Outlook, Run};
+use ldm_engine::{Fate, From, Outlook, Plan, Run};
 
 use crate::args::ExplainArgs;
 use crate::settings::Settings;
@@ -30,15 +30,16 @@ pub(crate) fn explain(mut args: ExplainArgs, terminal: &mut Terminal) -> io::Res
         terminal.error(&format!("there is no node `{unknown}`"), hint.as_deref());
         return Ok(Exit::Misused);
     }
-    let host = match run::lend(&settings, &plan, terminal) {
-        Ok(host) => host,
+    let (outlooks, device) = match foresee(&settings, &plan) {
+        Ok(seen) => seen,
         Err(message) => {
             terminal.error(&message, None);
             return Ok(Exit::Misused);
         }
     };
-    let cache = settings.cache();
-    let outlooks = Run::new(&plan, &host, &cache).explain();
+    if let Some(device) = device {
+        terminal.say(&format!("computing on {device}"));
+    }
     let shown = outlooks
         .iter()
         .filter(|outlook| wanted.is_empty() || wanted.contains(&outlook.node));
@@ -55,6 +56,17 @@ pub(crate) fn explain(mut args: ExplainArgs, terminal: &mut Terminal) -> io::Res
         terminal.print(&line)?;
     }
     Ok(Exit::Done)
+}
+
+/// What a run would do with every node, and what it would compute on. The device is opened,
+/// where the plan needs one, because what computes is part of the keys.
+pub(crate) fn foresee(
+    settings: &Settings,
+    plan: &Plan,
+) -> Result<(Vec<Outlook>, Option<String>), String> {
+    let (host, device) = run::lent(settings, plan)?;
+    let cache = settings.cache();
+    Ok((Run::new(plan, &host, &cache).explain(), device))
 }
 
 /// A fate in words.

@@ -1,7 +1,7 @@
 //! `ldm-graph`, the command: arguments in, terminal out.
 //!
 //! ```text
-//! args      what was typed            run, check, explain, cache, nodes, …: a file a subcommand
+//! args      what was typed            run, check, explain, show, nodes, …: a file a subcommand
 //! settings  what it means             terminal, draw, progress, json: how it is shown
 //! stop      signals                   pool: the threads that compute
 //! bug       what a panic says         reference: kinds of nodes as text and as a page
@@ -30,6 +30,7 @@ mod progress;
 mod reference;
 mod run;
 mod settings;
+mod show;
 mod stop;
 mod terminal;
 
@@ -83,6 +84,7 @@ fn dispatch(args: args::Args) -> Exit {
     let outcome = match args.command {
         Command::Run(args) => run::run(args, &mut terminal),
         Command::Explain(args) => explain::explain(args, &mut terminal),
+        Command::Show(args) => show::show(args, &mut terminal),
         Command::Cache(args) => cache::cache(&args, &mut terminal),
         Command::Check(args) => check::check(&args, &mut terminal),
         Command::Nodes(args) => nodes::nodes(&args, &mut terminal),

@@ -66,8 +66,18 @@ pub(crate) fn plan(settings: &Settings) -> Result<Plan, Diagnostics> {
     }
 }
 
-/// What the run is lent. A device is opened only for a plan that computes.
-pub(crate) fn lend(settings: &Settings, plan: &Plan, terminal: &Terminal) -> Result<Host, String> {
+/// What the run is lent, saying what it computes on.
+fn lend(settings: &Settings, plan: &Plan, terminal: &Terminal) -> Result<Host, String> {
+    let (host, device) = lent(settings, plan)?;
+    if let Some(device) = device {
+        terminal.say(&format!("computing on {device}"));
+    }
+    Ok(host)
+}
+
+/// What a run is lent, and what it would compute on. A device is opened only for a plan that
+/// computes.
+pub(crate) fn lent(settings: &Settings, plan: &Plan) -> Result<(Host, Option<String>), String> {
     let mut host = settings.host();
     // Before anything computes: the pool can be built but once.
     pool::build(settings.threads).map_err(|e| format!("cannot start the threads: {e}"))?;
@@ -77,18 +87,18 @@ pub(crate) fn lend(settings: &Settings, plan: &Plan, terminal: &Terminal) -> Res
         .filter(|node| node.is_needed())
         .map(|node| node.kind());
     if !needed.any(|kind| computes(kind.declaration.lane, kind.declaration.computes)) {
-        return Ok(host);
+        return Ok((host, None));
     }
     let machine = Machine::open(settings.device, settings.precision, settings.weights)
         .map_err(|error| error.to_string())?;
-    terminal.say(&format!("computing on {}", machine.why()));
+    let device = machine.why().to_owned();
     host.numerics = machine.numerics();
     // A stream of a GPU belongs to a thread: there the device's lane keeps its own.
     if machine.name() == "cpu" {
         host.within = pool::within();
     }
     host.extensions.insert(machine);
-    Ok(host)
+    Ok((host, Some(device)))
 }
 
 /// Prints outputs that are words or numbers; others are there for nodes that save them.

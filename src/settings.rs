@@ -9,7 +9,7 @@ use etcetera::BaseStrategy;
 use ldm_engine::{Cache, Disk, Host, Options, Plan, Search};
 use ldm_nodes::{DeviceChoice, Precision};
 
-use crate::args::{ExplainArgs, HostArgs, PlanArgs, RunArgs, StoreArgs};
+use crate::args::{ExplainArgs, HostArgs, PlanArgs, RunArgs, ShowArgs, StoreArgs};
 
 /// Folders of models, separated as `PATH` is.
 const MODELS: &str = "LDM_GRAPH_MODELS";
@@ -66,6 +66,12 @@ impl From<ExplainArgs> for Settings {
             json: args.json,
             ..Self::of(args.graph, &args.plan, args.host)
         }
+    }
+}
+
+impl From<ShowArgs> for Settings {
+    fn from(args: ShowArgs) -> Self {
+        Self::of(args.graph, &args.plan, args.host)
     }
 }
 

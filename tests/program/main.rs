@@ -11,4 +11,5 @@ mod house;
 mod lab;
 mod pages;
 mod running;
+mod show;
 mod stopping;
