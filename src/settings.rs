@@ -165,6 +165,7 @@ pub(crate) fn options(args: &PlanArgs) -> Options {
         sets: args.set.clone(),
         only: args.only.clone(),
         search: Search {
+            also: Vec::new(),
             models: args.models.iter().cloned().chain(listed).collect(),
             data: folders().map(|folders| folders.data_dir().join(OURS)),
         },
