@@ -6,6 +6,7 @@ mod errors;
 mod files;
 mod keys;
 mod lab;
+mod lock;
 mod long;
 mod parts;
 mod properties;
