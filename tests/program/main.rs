@@ -8,6 +8,8 @@ mod command;
 mod files;
 mod house;
 mod lab;
+mod lock;
 mod pages;
 mod running;
 mod stopping;
+mod verify;
