@@ -43,6 +43,18 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Draw a graph: its nodes, the types on its links, what is kept.
     Show(ShowArgs),
+    /// Write down what decides a graph's results, for `run --locked`.
+    Lock(LockArgs),
+    /// Run the graph that a picture carries again, and compare the pixels.
+    ///
+    /// What the graph reads is looked for in the picture's folder and those above it, then in
+    /// the working folder and those above it, then in the folders of `--models`, those of
+    /// LDM_GRAPH_MODELS, and the platform's data folder.
+    ///
+    /// On the CPU the pixels must be equal. On a GPU they may be off by 2 of 255 on the mean,
+    /// and by more than 8 in one pixel of a hundred. Kept results are not used, and nothing that
+    /// the graph writes stays.
+    Verify(VerifyArgs),
     /// Look after the folder of kept results.
     Cache(CacheArgs),
     /// Check graphs without running them: offline, reading headers only.
@@ -98,12 +110,26 @@ pub(crate) struct HostArgs {
     /// Write pictures without the graph that made them.
     #[arg(long)]
     pub(crate) no_metadata: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) bounds: BoundsArgs,
+}
+
+/// What is computed with.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeviceArgs {
     /// Compute on `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU where one works.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub(crate) device: DeviceChoice,
     /// Compute in `f32`, `f16` or `bf16`; f32 on the CPU and f16 on CUDA when left out.
     #[arg(long, value_name = "TYPE")]
     pub(crate) dtype: Option<Precision>,
+}
+
+/// How much of the machine is taken.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct BoundsArgs {
     /// Compute on so many CPU threads; all when left out. The result is the same.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -123,6 +149,10 @@ pub(crate) struct RunArgs {
     pub(crate) plan: PlanArgs,
     #[command(flatten)]
     pub(crate) host: HostArgs,
+    /// Run only what the lock file beside the graph (GRAPH.lock) holds; `ldm-graph lock` writes
+    /// one.
+    #[arg(long)]
+    pub(crate) locked: bool,
     /// Replace files of other content instead of taking the next free name.
     #[arg(long)]
     pub(crate) overwrite: bool,
@@ -165,6 +195,41 @@ pub(crate) struct ShowArgs {
     pub(crate) plan: PlanArgs,
     #[command(flatten)]
     pub(crate) host: HostArgs,
+}
+
+/// Arguments of `lock`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LockArgs {
+    /// The graph file. The lock file stands beside it: `txt2img.ron.lock`.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) graph: PathBuf,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Hash every file anew, whatever its size and times say.
+    #[arg(long)]
+    pub(crate) rehash: bool,
+    /// Lock for `run --no-metadata`: pictures without the graph that made them.
+    #[arg(long)]
+    pub(crate) no_metadata: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// The pictures, as `SaveImage` wrote them.
+    #[arg(required = true, value_name = "PICTURE", value_hint = ValueHint::FilePath)]
+    pub(crate) pictures: Vec<PathBuf>,
+    /// Look for models here as well; may be repeated. LDM_GRAPH_MODELS lists more.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) models: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) bounds: BoundsArgs,
 }
 
 /// Arguments of `cache`.

@@ -1,7 +1,7 @@
 //! `ldm-graph`, the command: arguments in, terminal out.
 //!
 //! ```text
-//! args      what was typed            run, check, explain, show, nodes, …: a file a subcommand
+//! args      what was typed            run, check, show, lock, verify, …: a file a subcommand
 //! settings  what it means             terminal, draw, progress, json: how it is shown
 //! stop      signals                   pool: the threads that compute
 //! bug       what a panic says         reference: kinds of nodes as text and as a page
@@ -23,6 +23,7 @@ mod completions;
 mod draw;
 mod explain;
 mod json;
+mod lock;
 mod man;
 mod nodes;
 mod pool;
@@ -33,6 +34,7 @@ mod settings;
 mod show;
 mod stop;
 mod terminal;
+mod verify;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
@@ -85,6 +87,8 @@ fn dispatch(args: args::Args) -> Exit {
         Command::Run(args) => run::run(args, &mut terminal),
         Command::Explain(args) => explain::explain(args, &mut terminal),
         Command::Show(args) => show::show(args, &mut terminal),
+        Command::Lock(args) => lock::lock(args, &mut terminal),
+        Command::Verify(args) => verify::verify(args, &mut terminal),
         Command::Cache(args) => cache::cache(&args, &mut terminal),
         Command::Check(args) => check::check(&args, &mut terminal),
         Command::Nodes(args) => nodes::nodes(&args, &mut terminal),

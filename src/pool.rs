@@ -5,13 +5,21 @@
 //! until it is done. Measured on two cores that halves the time of small networks and evens it
 //! out. The engine asks for it through `Host::within`.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ldm_engine::Within;
 
-/// Builds the pool with `threads` threads. To be called before anything else uses it.
+/// The pool can be built but once; `verify` asks for it with every picture.
+static BUILT: AtomicBool = AtomicBool::new(false);
+
+/// Builds the pool with `threads` threads, once. To be called before anything else uses it.
 ///
 /// # Errors
 /// When the system gives no threads.
 pub(crate) fn build(threads: usize) -> Result<(), rayon::ThreadPoolBuildError> {
+    if BUILT.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|number| format!("compute {number}"))

@@ -10,7 +10,7 @@ use crate::args::RunArgs;
 use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
-use crate::{Exit, check, json, pool, stop};
+use crate::{Exit, check, json, lock, pool, stop};
 
 /// Runs the graph.
 ///
@@ -32,13 +32,16 @@ pub(crate) fn run(args: RunArgs, terminal: &mut Terminal) -> io::Result<Exit> {
             return Ok(Exit::Misused);
         }
     };
+    let cache = settings.cache();
+    if settings.locked && !lock::holds(&settings, &plan, &host, &cache, terminal) {
+        return Ok(Exit::Misused);
+    }
     let stop = Stop::new();
     if let Err(error) = stop::listen(stop.clone(), terminal.clone()) {
         terminal.say(&format!(
             "warning: signals will not stop the run gently: {error}"
         ));
     }
-    let cache = settings.cache();
     let mut face = Face::new(settings.json, &stop, terminal);
     let run = Run::new(&plan, &host, &cache).stopped_by(stop.clone());
     let report = run.go(&mut |event| face.tell(event));
@@ -67,7 +70,7 @@ pub(crate) fn plan(settings: &Settings) -> Result<Plan, Diagnostics> {
 }
 
 /// What the run is lent, saying what it computes on.
-fn lend(settings: &Settings, plan: &Plan, terminal: &Terminal) -> Result<Host, String> {
+pub(crate) fn lend(settings: &Settings, plan: &Plan, terminal: &Terminal) -> Result<Host, String> {
     let (host, device) = lent(settings, plan)?;
     if let Some(device) = device {
         terminal.say(&format!("computing on {device}"));

@@ -9,7 +9,9 @@ use etcetera::BaseStrategy;
 use ldm_engine::{Cache, Disk, Host, Options, Plan, Search};
 use ldm_nodes::{DeviceChoice, Precision};
 
-use crate::args::{ExplainArgs, HostArgs, PlanArgs, RunArgs, ShowArgs, StoreArgs};
+use crate::args::{
+    BoundsArgs, ExplainArgs, HostArgs, LockArgs, PlanArgs, RunArgs, ShowArgs, StoreArgs, VerifyArgs,
+};
 
 /// Folders of models, separated as `PATH` is.
 const MODELS: &str = "LDM_GRAPH_MODELS";
@@ -29,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) options: Options,
     /// Whether files carry the graph that made them.
     pub(crate) metadata: bool,
+    /// Whether the lock file beside the graph must hold.
+    pub(crate) locked: bool,
     /// Whether events are printed instead of sentences.
     pub(crate) json: bool,
     /// The device asked for.
@@ -54,6 +58,7 @@ impl From<RunArgs> for Settings {
     fn from(args: RunArgs) -> Self {
         Self {
             json: args.json,
+            locked: args.locked,
             overwrite: args.overwrite,
             ..Self::of(args.graph, &args.plan, args.host)
         }
@@ -75,10 +80,54 @@ impl From<ShowArgs> for Settings {
     }
 }
 
+impl From<LockArgs> for Settings {
+    fn from(args: LockArgs) -> Self {
+        let host = HostArgs {
+            store: args.store,
+            no_cache: false,
+            rehash: args.rehash,
+            out: PathBuf::new(),
+            no_metadata: args.no_metadata,
+            device: args.device,
+            bounds: BoundsArgs::default(),
+        };
+        Self::of(args.graph, &args.plan, host)
+    }
+}
+
+/// Of `verify`: without a graph yet, and without kept results.
+impl From<VerifyArgs> for Settings {
+    fn from(args: VerifyArgs) -> Self {
+        let plan = PlanArgs {
+            set: Vec::new(),
+            only: Vec::new(),
+            models: args.models,
+        };
+        let host = HostArgs {
+            store: StoreArgs {
+                cache: None,
+                cache_size: Bytes(0),
+            },
+            no_cache: true,
+            rehash: false,
+            out: PathBuf::new(),
+            no_metadata: false,
+            device: args.device,
+            bounds: args.bounds,
+        };
+        let mut settings = Self::of(PathBuf::new(), &plan, host);
+        settings.options.search.also = vec![PathBuf::from(".")];
+        settings
+    }
+}
+
 impl Settings {
     fn of(graph: PathBuf, plan: &PlanArgs, host: HostArgs) -> Self {
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
-        let memory = host.memory.map_or_else(half_of_machine, |bytes| bytes.0);
+        let memory = host
+            .bounds
+            .memory
+            .map_or_else(half_of_machine, |bytes| bytes.0);
         // A result is small beside the weights that made it.
         let results = memory / 4;
         Self {
@@ -86,9 +135,10 @@ impl Settings {
             options: options(plan),
             metadata: !host.no_metadata,
             json: false,
-            device: host.device,
-            precision: host.dtype,
-            threads: host.threads.map_or_else(available, usize::from),
+            locked: false,
+            device: host.device.device,
+            precision: host.device.dtype,
+            threads: host.bounds.threads.map_or_else(available, usize::from),
             weights: memory - results,
             rehash: host.rehash,
             results,
@@ -171,6 +221,7 @@ pub(crate) fn options(args: &PlanArgs) -> Options {
         sets: args.set.clone(),
         only: args.only.clone(),
         search: Search {
+            also: Vec::new(),
             models: args.models.iter().cloned().chain(listed).collect(),
             data: folders().map(|folders| folders.data_dir().join(OURS)),
         },

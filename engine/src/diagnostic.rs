@@ -3,6 +3,9 @@
 //! A `Diagnostic` holds all that is needed to draw it (the line itself included), so any face of
 //! the program can: the terminal with colour, `--json`, an editor. `Display` draws it plainly.
 //!
+//! Promise: no control character of a graph, which a stranger may have written, reaches the
+//! terminal through a diagnostic.
+//!
 //! Not here: colour, exit codes (the command's).
 
 use std::fmt;
@@ -70,6 +73,7 @@ impl Label {
         let marked = source.text.get(span.start..marked_to).unwrap_or("");
         let width = marked.chars().count().max(1);
         let (skipped, text) = shorten(whole, column - 1, width);
+        let text = visible(text);
         Self {
             file: source.name.clone(),
             line,
@@ -81,6 +85,15 @@ impl Label {
             skipped,
             note: None,
         }
+    }
+}
+
+/// The text with marks for characters that would steer a terminal; tabs and ends of lines stay.
+fn visible(text: String) -> String {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    match text.contains(steers) {
+        true => text.replace(steers, "\u{fffd}"),
+        false => text,
     }
 }
 
@@ -100,7 +113,7 @@ impl Diagnostic {
     pub fn error(message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
-            message: message.into(),
+            message: visible(message.into()),
             labels: Vec::new(),
             hint: None,
         }
@@ -125,7 +138,7 @@ impl Diagnostic {
     #[must_use]
     pub fn also(mut self, place: &Place, note: impl Into<String>) -> Self {
         self.labels.push(Label {
-            note: Some(note.into()),
+            note: Some(visible(note.into())),
             ..Label::at(place)
         });
         self
@@ -134,14 +147,14 @@ impl Diagnostic {
     /// Says what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(visible(hint.into()));
         self
     }
 
     /// Says what to do, where there is something to say.
     #[must_use]
     pub fn maybe_hint(mut self, hint: Option<String>) -> Self {
-        self.hint = hint.or(self.hint);
+        self.hint = hint.map(visible).or(self.hint);
         self
     }
 }

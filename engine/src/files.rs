@@ -123,15 +123,30 @@ impl FileTable {
         if !path.is_dir() {
             return self.file(path).map(|file| file.identity);
         }
-        let mut found = Vec::new();
-        list_folder(path, "", 0, &mut found)?;
-        found.sort();
         let mut hasher = Hasher::default();
-        for inside in found {
-            let identity = self.file(&path.join(&inside))?.identity;
+        for (inside, identity) in self.contents(path)? {
             hasher.part(inside.as_bytes()).part(&identity.0);
         }
         Ok(hasher.finish())
+    }
+
+    /// Every file that the content hash of a folder is made of: its path inside the folder and
+    /// its own content hash, in order. Of a file, itself with an empty path.
+    ///
+    /// # Errors
+    /// When one cannot be read, or a folder holds too many files.
+    pub fn contents(&self, path: &Path) -> Result<Vec<(String, Identity)>> {
+        if !path.is_dir() {
+            return Ok(vec![(String::new(), self.file(path)?.identity)]);
+        }
+        let mut found = Vec::new();
+        list_folder(path, "", 0, &mut found)?;
+        found.sort();
+        let hashed = found.into_iter().map(|inside| {
+            let identity = self.file(&path.join(&inside))?.identity;
+            Ok((inside, identity))
+        });
+        hashed.collect()
     }
 
     /// A file and its content hash, to be opened now or later.

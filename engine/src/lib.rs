@@ -103,7 +103,7 @@
 //! [`Graph::read`] → [`Plan::new`] → [`Run::new`] → [`Run::go`], which calls the listener on the
 //! caller's thread with every [`Event`] and answers a [`Report`]: the [`Done`] lists, failures as
 //! [`Diagnostic`]s, and the values of the roots. Keep one [`Cache`] for the life of the process.
-//! [`Change::between`] compares two plans.
+//! [`Change::between`] compares two plans; a [`Lock`] holds a later one to an earlier.
 
 // The derives name this crate by its outer name; its own tests use them too.
 extern crate self as ldm_engine;
@@ -120,6 +120,7 @@ mod graph;
 mod key;
 pub mod kind;
 mod literal;
+mod lock;
 pub mod names;
 mod node;
 pub mod paths;
@@ -143,6 +144,7 @@ pub use graph::{Graph, InputDecl, NodeDecl};
 pub use kind::{Kind, Kinds, kind};
 pub use ldm_engine_derive::{Choice, Node, Outputs};
 pub use literal::{Args, Call, Lit};
+pub use lock::{Lock, Locked, Locker};
 pub use node::{Arity, Declare, In, Node, Outputs, Port};
 pub use paths::{Search, Written};
 pub use place::{Place, Source, Span, Spanned};

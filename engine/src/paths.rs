@@ -36,6 +36,8 @@ const MODEL_FOLDERS: [&str; 12] = [
 /// Where to look for files beyond the graph's own folders.
 #[derive(Debug, Clone, Default)]
 pub struct Search {
+    /// Folders to look in after the graph's own, each with the folders above it.
+    pub also: Vec<PathBuf>,
     /// Model folders in order: `--models`, then `LDM_GRAPH_MODELS`.
     pub models: Vec<PathBuf>,
     /// The platform's data folder.
@@ -61,8 +63,23 @@ impl Search {
         if Path::new(text).is_absolute() {
             return vec![PathBuf::from(text)];
         }
-        let base = std::path::absolute(base).unwrap_or_else(|_| base.to_owned());
-        let beside = base.ancestors().map(|folder| folder.join(text));
+        let whole = |folder: &Path| {
+            // `graph.ron` lies in the folder "", which no system call takes for the working folder.
+            let named = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
+            std::path::absolute(named).unwrap_or_else(|_| folder.to_owned())
+        };
+        let starts: Vec<PathBuf> = std::iter::once(base)
+            .chain(self.also.iter().map(PathBuf::as_path))
+            .map(whole)
+            .collect();
+        let upward = |folder: &PathBuf| -> Vec<PathBuf> {
+            folder.ancestors().map(|folder| folder.join(text)).collect()
+        };
+        let beside = starts.iter().flat_map(upward);
         let models = self.models.iter().flat_map(|folder| {
             let inside = MODEL_FOLDERS
                 .iter()
@@ -356,7 +373,7 @@ fn holds(path: &Path, bytes: &[u8]) -> bool {
 }
 
 /// Written beside, then renamed.
-fn persist(target: &Path, bytes: &[u8], replace: bool) -> std::io::Result<()> {
+pub(crate) fn persist(target: &Path, bytes: &[u8], replace: bool) -> std::io::Result<()> {
     let folder = target.parent().unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]

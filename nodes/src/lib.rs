@@ -4,6 +4,7 @@
 //! values       what travels on links, with the facts that planning knows of it
 //! machine      the device that nodes compute on, lent by the program
 //! weights      networks in memory, under a budget
+//! carried      what a finished picture file holds: pixels, and the graph that made it
 //! load_model … the nodes, one a file; `list` is their order on the reference page
 //! ```
 //!
@@ -20,6 +21,7 @@
 //! Not here: networks and samplers (`ldm-models`), graphs and caches (`ldm-engine`).
 
 mod array;
+mod carried;
 mod choices;
 mod fit;
 mod list;
@@ -54,6 +56,7 @@ mod vae_encode;
 mod world_dataset;
 
 pub use array::Array;
+pub use carried::{Carried, Difference};
 pub use choices::{FinalAlpha, Sampler, SigmaSchedule, Spacing, Variance};
 pub use ldm_models::device::{DeviceChoice, DeviceError};
 pub use list::list;

@@ -13,7 +13,7 @@ use png::{BitDepth, ColorType, Compression, Encoder};
 /// Widest and highest picture that is read or written.
 pub(crate) const MOST_SIDE: u32 = 16_384;
 /// Most memory that reading one picture may take.
-const MOST_BYTES: u64 = 1 << 30;
+pub(crate) const MOST_BYTES: u64 = 1 << 30;
 /// The text entry of a PNG that holds the graph it was made by.
 pub(crate) const RECIPE: &str = "ldm-graph";
 

@@ -9,7 +9,18 @@ fn help_and_version_go_to_stdout_and_misuse_to_stderr() {
     let lab = Lab::new();
     let help = lab.run(["--help"]);
     help.code(0);
-    for command in ["run", "check", "show", "nodes", "completions", "man"] {
+    for command in [
+        "run",
+        "lock",
+        "verify",
+        "explain",
+        "cache",
+        "check",
+        "show",
+        "nodes",
+        "completions",
+        "man",
+    ] {
         assert!(help.out.contains(&format!("\n  {command}")), "{}", help.out);
         let one = lab.run([command, "--help"]);
         assert!(

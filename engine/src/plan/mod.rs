@@ -18,6 +18,7 @@ mod bind;
 mod expand;
 mod link;
 mod order;
+mod parts;
 mod resolve;
 
 use std::path::Path;
@@ -33,6 +34,7 @@ use crate::place::{Place, Source, Span, Spanned};
 use crate::value::Value;
 
 pub(crate) use bind::{Bound, bind};
+pub(crate) use parts::PartFile;
 
 /// What a user asks for beside the graph.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +56,8 @@ pub struct Plan {
     pub(crate) order: Vec<usize>,
     pub(crate) roots: Vec<Root>,
     pub(crate) search: Search,
+    /// Graph files used as nodes.
+    pub(crate) parts: Vec<PartFile>,
 }
 
 /// A value that the run is for.
@@ -336,6 +340,7 @@ impl<'a> Planner<'a> {
             order: Vec::new(),
             roots: Vec::new(),
             search: Search::default(),
+            parts: self.part_files(),
         };
         if let Some(order) = self.order(&plan.nodes) {
             plan.order = order;

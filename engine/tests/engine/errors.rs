@@ -403,3 +403,15 @@ fn a_setting_that_is_wrong_is_not_also_told_to_be_missing() {
     assert_eq!(errors.matches("error: ").count(), 2, "{errors}");
     assert!(!errors.contains("needs"), "{errors}");
 }
+
+#[test]
+fn no_control_character_of_a_graph_reaches_the_terminal_through_a_diagnostic() {
+    let steering = "\u{1b}]0;mine\u{7}\u{1b}[2J";
+    let graph = r#"Graph(nodes: { "book": Open(path: "PATH"), "r": Read(book: "book.book") })"#;
+    for written in [steering, r"\u{1b}]0;mine\u{7}\u{1b}[2J"] {
+        let said = Lab::new(&graph.replace("PATH", written)).errors();
+        assert!(said.contains("]0;mine"), "{said:?}");
+        let steers = |c: char| c.is_control() && c != '\n';
+        assert!(!said.contains(steers), "{said:?}");
+    }
+}

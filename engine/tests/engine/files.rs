@@ -86,3 +86,32 @@ fn a_file_hashed_too_soon_after_its_change_is_hashed_again() {
     assert!(first.open().is_err(), "what was hashed is no longer there");
     assert!(second.open().is_ok());
 }
+
+#[test]
+fn the_folders_above_are_searched_also_for_a_graph_named_without_a_folder() {
+    let search = ldm_engine::Search::default();
+    let tried = search
+        .find(std::path::Path::new(""), "no such file")
+        .expect_err("there is none");
+    let here = std::env::current_dir().expect("a working folder");
+    let wanted: Vec<_> = here.ancestors().map(|at| at.join("no such file")).collect();
+    assert_eq!(tried, wanted);
+}
+
+#[test]
+fn further_folders_are_searched_upward_after_the_graphs_own() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (own, also) = (folder.path().join("own"), folder.path().join("a/b"));
+    let search = ldm_engine::Search {
+        also: vec![also.clone()],
+        ..Default::default()
+    };
+    std::fs::create_dir_all(&also).expect("folders");
+    std::fs::create_dir_all(&own).expect("folders");
+    let find = || search.find(&own, "x").ok();
+    assert_eq!(find(), None);
+    for found in [folder.path().join("a/x"), also.join("x"), own.join("x")] {
+        std::fs::write(&found, "x").expect("a file");
+        assert_eq!(find(), Some(found));
+    }
+}

@@ -9,6 +9,7 @@ mod files;
 mod keys;
 mod kill;
 mod lab;
+mod lock;
 mod long;
 mod parts;
 mod properties;
