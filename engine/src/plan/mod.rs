@@ -67,7 +67,7 @@ pub(crate) struct Root {
 /// A node of a plan.
 #[derive(Clone)]
 pub struct Planned {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) kind: Arc<Kind>,
     pub(crate) source: Arc<Source>,
     pub(crate) span: Span,
@@ -137,7 +137,7 @@ impl Plan {
 
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&Planned> {
-        self.nodes.iter().find(|node| node.name == name)
+        self.nodes.iter().find(|node| *node.name == *name)
     }
 
     /// Every file and folder that the nodes read, found where it is: for `watch` and `lock`.
