@@ -276,7 +276,7 @@ struct Planner<'a> {
     options: &'a Options,
     sets: Vec<Set>,
     flags: Arc<Vec<Arc<Source>>>,
-    scopes: Vec<expand::Scope>,
+    scopes: Vec<expand::Scope<'a>>,
     errors: Vec<Diagnostic>,
 }
 
@@ -326,7 +326,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn plan(&mut self, graph: &Graph) -> Plan {
+    fn plan(&mut self, graph: &'a Graph) -> Plan {
         let raw = self.expand(graph);
         let nodes = self.resolve(&raw);
         self.check_parts(&raw);

@@ -122,10 +122,10 @@ impl Planner<'_> {
             field: port.name,
             raw,
         };
-        let items: Vec<&Spanned<Lit>> = match (&value.value, port.arity) {
-            (Lit::List(items), Arity::Many) => items.iter().collect(),
+        let items = match (&value.value, port.arity) {
+            (Lit::List(items), Arity::Many) => items.as_slice(),
             (Lit::Call(call), Arity::Optional) if call.name.value == "None" => return Vec::new(),
-            _ => vec![value],
+            _ => std::slice::from_ref(value),
         };
         if items.is_empty() {
             let message = format!("`{}.{}` wants at least one link", node.name, port.name);
