@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Instant, SystemTime};
 
-use crate::cache::{Cache, Record};
+use crate::cache::{Before, Cache, Record};
 use crate::diagnostic::Diagnostic;
 use crate::error::Error;
 use crate::event::{Done, Event, NodeEvent, State};
@@ -19,8 +19,11 @@ use crate::value::{Identity, Storage, Value};
 
 use super::lanes::{Answer, Closing, Job, Outcome, RunJob, Shared, Table};
 use super::outbox::Events;
-use super::slot::{Phase, Slot, distinct_parents, slots};
+use super::slot::{Phase, Slot, slots};
 use super::{Report, Run, stands};
+
+/// The invariant that `settle` keeps.
+const SETTLED: &str = "settled nodes are bound";
 
 enum Task {
     Settle(usize),
@@ -129,7 +132,8 @@ impl<'a> Scheduler<'a> {
     fn new(run: &'a Run<'a>) -> Self {
         let slots = slots(run.plan);
         let first = run.plan.order.iter().copied();
-        let first = first.filter(|at| slots[*at].phase == Phase::Waiting && slots[*at].unknown == 0);
+        let first =
+            first.filter(|at| slots[*at].phase == Phase::Waiting && slots[*at].unknown == 0);
         Self {
             run,
             numerics: run.host.numerics.as_str().into(),
@@ -282,13 +286,12 @@ impl<'a> Scheduler<'a> {
     fn find(&mut self, node: usize) {
         let plan = self.run.plan;
         let planned = &plan.nodes[node];
-        let Some(ports) = self.identities(node) else {
+        let last = self.run.cache.last(&plan.name, &planned.name);
+        let last = last.filter(|last| self.is_key(node, last));
+        let is_new = last.is_none();
+        let Some(parts) = last.or_else(|| self.parts(node)) else {
             return self.fail_absent(node);
         };
-        let slot = &self.slots[node];
-        let bound = slot.bound.clone().expect("settled nodes are bound");
-        let (kind, files) = (planned.kind.clone(), slot.files.clone());
-        let parts = KeyParts::new(kind, bound, ports, files, self.numerics.clone());
         let key = parts.key();
         self.slots[node].parts = Some(parts);
         let found = match planned.kind.nature {
@@ -303,7 +306,9 @@ impl<'a> Scheduler<'a> {
         let Some((record, from)) = found else {
             return self.want(node);
         };
-        self.remember(node);
+        if is_new {
+            self.remember(node);
+        }
         let kept = NodeEvent {
             from: Some(from),
             ..NodeEvent::new(&planned.name, State::Kept)
@@ -379,10 +384,12 @@ impl<'a> Scheduler<'a> {
             else {
                 continue;
             };
-            if !self.at_hand(*parent, *output) && !lacking.contains(parent) {
+            if !self.at_hand(*parent, *output) {
                 lacking.push(*parent);
             }
         }
+        lacking.sort_unstable();
+        lacking.dedup();
         for parent in &lacking {
             match self.slots[*parent].phase {
                 Phase::Failed | Phase::Blocked => {
@@ -431,7 +438,7 @@ impl<'a> Scheduler<'a> {
         let because = self.because(node);
         let slot = &mut self.slots[node];
         slot.phase = Phase::Running;
-        let bound = slot.bound.clone().expect("settled nodes are bound");
+        let bound = slot.bound.clone().expect(SETTLED);
         let job = RunJob {
             node,
             bound,
@@ -451,29 +458,28 @@ impl<'a> Scheduler<'a> {
     /// A parent that was made again may have given another identity than its record said; then
     /// this node's key is that of what it really gets.
     fn correct_key(&mut self, node: usize, inputs: &[Vec<Value>]) {
-        let identities = |values: &Vec<Value>| values.iter().map(Value::identity).collect();
-        let real: Vec<Vec<Identity>> = inputs.iter().map(identities).collect();
-        if let Some(parts) = &mut self.slots[node].parts {
-            parts.set_ports(real);
+        let Some(parts) = &mut self.slots[node].parts else {
+            return;
+        };
+        if !parts.ports_are(inputs, |value| Some(value.identity())) {
+            let identities = |values: &Vec<Value>| values.iter().map(Value::identity).collect();
+            let real = inputs.iter().map(identities).collect();
+            Arc::make_mut(parts).set_ports(real);
         }
     }
 
     /// Remembers the key's parts for the next run, and says what moved since the last.
-    fn because(&mut self, node: usize) -> Option<String> {
-        let plan = self.run.plan;
+    fn because(&self, node: usize) -> Option<String> {
         let parts = self.slots[node].parts.as_ref()?;
-        let before = self.run.cache.before(&plan.name, &plan.nodes[node].name);
-        self.remember(node);
+        let before = self.remember(node).map(|before| before.labels());
         Some(parts.why(before.as_ref()))
     }
 
-    fn remember(&self, node: usize) {
-        let plan = self.run.plan;
-        if let Some(parts) = &self.slots[node].parts {
-            self.run
-                .cache
-                .remember(&plan.name, &plan.nodes[node].name, parts);
-        }
+    /// Remembers the key's parts for the next run; the answer is what was there.
+    fn remember(&self, node: usize) -> Option<Before> {
+        let (plan, cache) = (self.run.plan, self.run.cache);
+        let parts = self.slots[node].parts.as_ref()?;
+        cache.remember(&plan.name, &plan.nodes[node].name, parts)
     }
 
     fn finish(
@@ -498,19 +504,16 @@ impl<'a> Scheduler<'a> {
                 .as_ref()
                 .expect("started nodes have a key")
                 .key();
-            self.run.cache.store(key, record.clone(), &values);
             if let Some(keeper) = &self.keeper {
-                let kind = planned.kind.name;
-                let values = values.clone();
-                let result = Keep {
-                    key,
-                    kind,
-                    record,
-                    values,
-                };
                 // The keeper is there until this scheduler is through.
-                let _ = keeper.send(result);
+                let _ = keeper.send(Keep {
+                    key,
+                    kind: planned.kind.name,
+                    record: record.clone(),
+                    values: values.clone(),
+                });
             }
+            self.run.cache.store(key, record, &values);
         }
         let slot = &mut self.slots[node];
         let first = slot.outputs.is_none();
@@ -558,7 +561,8 @@ impl<'a> Scheduler<'a> {
         if !std::mem::replace(&mut self.slots[node].uses_parents, false) {
             return;
         }
-        for parent in distinct_parents(self.run.plan, node) {
+        for at in 0..self.slots[node].parents.len() {
+            let parent = self.slots[node].parents[at];
             self.slots[parent].users -= 1;
             self.let_go(parent);
         }
@@ -569,7 +573,8 @@ impl<'a> Scheduler<'a> {
         if std::mem::replace(&mut self.slots[node].uses_parents, true) {
             return;
         }
-        for parent in distinct_parents(self.run.plan, node) {
+        for at in 0..self.slots[node].parents.len() {
+            let parent = self.slots[node].parents[at];
             self.slots[parent].users += 1;
         }
     }
@@ -582,20 +587,34 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    fn identities(&self, node: usize) -> Option<Vec<Vec<Identity>>> {
-        let identity = |wire: &Wire| match wire {
-            Wire::Value(value) => Some(value.identity()),
-            Wire::Node { node, output } => Some(
-                self.slots[*node]
-                    .outputs
-                    .as_ref()?
-                    .get(*output)?
-                    .as_ref()?
-                    .0,
-            ),
+    /// The parts of a node's key; nothing where an output that it needs is not there.
+    fn parts(&self, node: usize) -> Option<Arc<KeyParts>> {
+        let (planned, slot) = (&self.run.plan.nodes[node], &self.slots[node]);
+        let port = |wires: &Vec<Wire>| wires.iter().map(|wire| self.identity(wire)).collect();
+        let ports: Option<Vec<Vec<Identity>>> = planned.ports.iter().map(port).collect();
+        let (kind, bound) = (planned.kind.clone(), slot.bound.clone().expect(SETTLED));
+        let (files, numerics) = (slot.files.clone(), self.numerics.clone());
+        Some(Arc::new(KeyParts::new(
+            kind, bound, ports?, files, numerics,
+        )))
+    }
+
+    /// Whether the parts of a last run's key are those of this one's, which need not be hashed
+    /// again then.
+    fn is_key(&self, node: usize, last: &KeyParts) -> bool {
+        let slot = &self.slots[node];
+        let bound = slot.bound.as_ref().expect(SETTLED);
+        last.are_of(bound, &slot.files, &self.numerics)
+            && last.ports_are(&self.run.plan.nodes[node].ports, |wire| self.identity(wire))
+    }
+
+    fn identity(&self, wire: &Wire) -> Option<Identity> {
+        let (node, output) = match wire {
+            Wire::Value(value) => return Some(value.identity()),
+            Wire::Node { node, output } => (*node, *output),
         };
-        let port = |wires: &Vec<Wire>| wires.iter().map(identity).collect();
-        self.run.plan.nodes[node].ports.iter().map(port).collect()
+        let (identity, _) = (*self.slots[node].outputs.as_ref()?.get(output)?)?;
+        Some(identity)
     }
 
     fn values(&self, node: usize) -> Option<Vec<Vec<Value>>> {
@@ -695,12 +714,7 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    fn report(
-        mut self,
-        start: Instant,
-        writer: &Writer,
-        listen: &mut dyn FnMut(&Event),
-    ) -> Report {
+    fn report(mut self, start: Instant, writer: &Writer, listen: &mut dyn FnMut(&Event)) -> Report {
         self.name_the_forgotten();
         self.told.drain(..).for_each(|event| listen(&event));
         let names = self.run.plan.nodes.iter().map(|node| &*node.name);
@@ -725,7 +739,11 @@ impl<'a> Scheduler<'a> {
             let full = |path: &String| writer.out().join(path).display().to_string();
             done.outputs.extend(slot.wrote.iter().map(full));
         }
-        listen(&Event::Done(done.clone()));
+        let done = Event::Done(done);
+        listen(&done);
+        let Event::Done(done) = done else {
+            unreachable!("it was just made")
+        };
         let mut report = Report {
             done,
             failures: self.failures,
