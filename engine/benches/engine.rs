@@ -7,7 +7,9 @@
 //!
 //! Every node makes a value, which is hashed, and everything is told to a listener. Results are
 //! kept in memory, no folder behind it. A round is timed from text to report on a new cache, then
-//! the same plan again on the cache that it left.
+//! the same plan again on the cache that it left. Beside the time that passed stands the time that
+//! processors worked for it, all threads together: on a machine that does other things as well,
+//! that is what can be compared.
 
 #![allow(clippy::print_stdout)]
 
@@ -107,7 +109,8 @@ const fn case(layout: Layout, nodes: usize, rounds: usize) -> Case {
 }
 
 /// What is measured: fewer rounds where one takes long.
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
+    case(Layout::Chain, 100, 100),
     case(Layout::Chain, 1_000, 50),
     case(Layout::Chain, 10_000, 50),
     case(Layout::Chain, 100_000, 10),
@@ -129,7 +132,9 @@ fn main() {
         return;
     }
     let before = load();
-    let most = arguments.iter().skip_while(|argument| *argument != "--upto");
+    let most = arguments
+        .iter()
+        .skip_while(|argument| *argument != "--upto");
     let most = most.skip(1).find_map(|most| most.parse().ok());
     let cases = CASES.into_iter();
     let cases = cases.filter(|case| most.is_none_or(|most| case.nodes <= most));
@@ -184,7 +189,10 @@ impl Layout {
                 }
             };
         }
-        let _ = write!(text, "    }},\n    outputs: {{ \"end\": \"n{last}\" }},\n)\n");
+        let _ = write!(
+            text,
+            "    }},\n    outputs: {{ \"end\": \"n{last}\" }},\n)\n"
+        );
         text
     }
 }
@@ -195,10 +203,13 @@ struct Round {
     plan: Duration,
     run: Duration,
     rerun: Duration,
+    /// What processors worked, from text to report and in the rerun.
+    work: [Duration; 2],
 }
 
 impl Round {
     fn of(text: &str, kinds: &Kinds, host: &Host, nodes: usize) -> Self {
+        let before = worked();
         let start = Instant::now();
         let graph = Graph::parse(Source::new("bench.ron", text), Path::new("bench.ron"));
         let graph = graph.expect("the graph is well written");
@@ -208,13 +219,16 @@ impl Round {
         let plan_took = start.elapsed();
         let cache = Cache::new(1 << 30);
         let (run, ran) = go(&plan, host, &cache, State::Ran);
+        let between = worked();
         let (rerun, kept) = go(&plan, host, &cache, State::Kept);
+        let work = [between - before, worked() - between];
         assert_eq!((ran.done.ran.len(), kept.done.kept.len()), (nodes, nodes));
         Self {
             parse,
             plan: plan_took,
             run,
             rerun,
+            work,
         }
     }
 
@@ -243,27 +257,47 @@ fn spread(rounds: &[Round], of: impl Fn(&Round) -> Duration) -> [f64; 3] {
     [times[0], times[times.len() / 2], times[times.len() - 1]]
 }
 
+/// The mean in milliseconds.
+fn mean(rounds: &[Round], of: impl Fn(&Round) -> Duration) -> f64 {
+    let sum: Duration = rounds.iter().map(of).sum();
+    sum.as_secs_f64() * 1e3 / rounds.len() as f64
+}
+
 fn print_markdown(table: &[(Case, Vec<Round>)], load_before: &str) {
-    println!("{}; load {load_before} before, {} after.", machine(), load());
-    println!();
     println!(
-        "| graph | nodes | parse | plan | run | parse + plan + run | min – max | a node \
-         | unchanged rerun | min – max |"
+        "{}; load {load_before} before, {} after.",
+        machine(),
+        load()
     );
-    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    println!();
+    println!("| graph | nodes | parse | plan | run | sum | min – max | work | a node |");
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
     for (case, rounds) in table {
         let middle = |of: fn(&Round) -> Duration| spread(rounds, of)[1];
-        let [least, whole, most] = spread(rounds, Round::whole);
-        let [least_again, again, most_again] = spread(rounds, |round| round.rerun);
+        let [least, sum, most] = spread(rounds, Round::whole);
+        let work = mean(rounds, |round| round.work[0]);
         println!(
-            "| {} | {} | {:.1} ms | {:.1} ms | {:.1} ms | {whole:.1} ms | {least:.1} – {most:.1} \
-             | {:.2} µs | {again:.2} ms | {least_again:.2} – {most_again:.2} |",
+            "| {} | {} | {:.1} | {:.1} | {:.1} | {sum:.1} | {least:.1} – {most:.1} | {work:.1} \
+             | {:.2} µs |",
             case.layout.name(),
             case.nodes,
             middle(|round| round.parse),
             middle(|round| round.plan),
             middle(|round| round.run),
-            whole * 1e3 / case.nodes as f64,
+            work * 1e3 / case.nodes as f64,
+        );
+    }
+    println!();
+    println!("| graph | nodes | unchanged rerun | min – max | work | a node |");
+    println!("|---|--:|--:|--:|--:|--:|");
+    for (case, rounds) in table {
+        let [least, again, most] = spread(rounds, |round| round.rerun);
+        let work = mean(rounds, |round| round.work[1]);
+        println!(
+            "| {} | {} | {again:.2} | {least:.2} – {most:.2} | {work:.2} | {:.2} µs |",
+            case.layout.name(),
+            case.nodes,
+            work * 1e3 / case.nodes as f64,
         );
     }
 }
@@ -277,6 +311,16 @@ fn print_json(table: &[(Case, Vec<Round>)]) {
             r#"{{"graph":"{layout}","nodes":{nodes},"first_ms":[{least},{whole},{most}],"again_ms":[{least_again},{again},{most_again}]}}"#,
         );
     }
+}
+
+/// What processors worked for this process so far, in Linux' hundredths of a second; means over
+/// many rounds are finer than that.
+fn worked() -> Duration {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after = text.rsplit(") ").next().unwrap_or("");
+    let ticks = after.split(' ').skip(11).take(2);
+    let ticks = ticks.filter_map(|ticks| ticks.parse::<u64>().ok());
+    Duration::from_millis(10 * ticks.sum::<u64>())
 }
 
 /// The processor, as Linux names it, and the threads that a run has.
