@@ -157,7 +157,9 @@ impl Graph {
                 return errors.push(self.error(call.name.span, message));
             }
         };
-        self.report_doubles(fields.iter().map(|(name, _)| name), "field", errors);
+        let names = fields.iter();
+        let names = names.map(|(name, _)| (name.value.as_str(), name.span));
+        self.report_doubles(names, "field", errors);
         let mut has_nodes = false;
         for (name, value) in fields {
             match name.value.as_str() {
@@ -211,7 +213,12 @@ impl Graph {
             errors.push(self.error(value.span, message));
             return Vec::new();
         };
-        let mut keys = Vec::with_capacity(entries.len());
+        let mut doubles = Vec::new();
+        let names = entries.iter().filter_map(|(key, _)| match &key.value {
+            Lit::Text(name) if names::is_legal(name) => Some((name.as_str(), key.span)),
+            _ => None,
+        });
+        self.report_doubles(names, "name", &mut doubles);
         let mut items = Vec::with_capacity(entries.len());
         for (key, value) in entries {
             let name = match key.value {
@@ -221,13 +228,12 @@ impl Graph {
                     continue;
                 }
             };
-            keys.push(name.clone());
             match read(self, name, value) {
                 Ok(item) => items.push(item),
                 Err(error) => errors.push(error),
             }
         }
-        self.report_doubles(keys.iter(), "name", errors);
+        errors.extend(doubles);
         items
     }
 
@@ -242,15 +248,16 @@ impl Graph {
 
     fn report_doubles<'a>(
         &self,
-        names: impl Iterator<Item = &'a Spanned<String>>,
+        names: impl Iterator<Item = (&'a str, Span)>,
         what: &str,
         errors: &mut Vec<Diagnostic>,
     ) {
-        let mut seen = std::collections::HashMap::new();
-        for name in names {
-            if let Some(first) = seen.insert(name.value.as_str(), name.span) {
-                let message = format!("the {what} `{}` is given twice", name.value);
-                let error = self.error(name.span, message);
+        let most = names.size_hint().1.unwrap_or(0);
+        let mut seen = std::collections::HashMap::with_capacity(most);
+        for (name, span) in names {
+            if let Some(first) = seen.insert(name, span) {
+                let message = format!("the {what} `{name}` is given twice");
+                let error = self.error(span, message);
                 errors.push(error.also(&self.place(first), "first here"));
             }
         }
@@ -308,37 +315,32 @@ impl Graph {
         name: Spanned<String>,
         value: Spanned<Lit>,
     ) -> Result<NodeDecl, Diagnostic> {
-        let describe = value.value.describe();
-        let hint = format!("write `\"{}\": Kind(field: value)`", name.value);
-        match value.value {
-            Lit::Call(call) if !call.name.value.is_empty() => match call.args {
-                Args::None => Ok(NodeDecl {
-                    name,
-                    kind: call.name,
-                    fields: Vec::new(),
-                }),
-                Args::Named(fields) => Ok(NodeDecl {
-                    name,
-                    kind: call.name,
-                    fields,
-                }),
-                Args::Positional(items) => match items.first() {
-                    None => Ok(NodeDecl {
-                        name,
-                        kind: call.name,
-                        fields: Vec::new(),
-                    }),
-                    Some(item) => {
-                        let message = format!("`{}` needs names for its fields", name.value);
-                        Err(self.error(item.span, message).hint(hint))
-                    }
-                },
-            },
-            _ => {
-                let message = format!("`{}` is no node, found {describe}", name.value);
-                Err(self.error(value.span, message).hint(hint))
+        let hint = |name: &str| format!("write `\"{name}\": Kind(field: value)`");
+        let call = match value.value {
+            Lit::Call(call) if !call.name.value.is_empty() => call,
+            other => {
+                let message = format!("`{}` is no node, found {}", name.value, other.describe());
+                let error = self.error(value.span, message);
+                return Err(error.hint(hint(&name.value)));
             }
-        }
+        };
+        let fields = match call.args {
+            Args::None => Vec::new(),
+            Args::Named(fields) => fields,
+            Args::Positional(items) => match items.first() {
+                None => Vec::new(),
+                Some(item) => {
+                    let message = format!("`{}` needs names for its fields", name.value);
+                    let error = self.error(item.span, message);
+                    return Err(error.hint(hint(&name.value)));
+                }
+            },
+        };
+        Ok(NodeDecl {
+            name,
+            kind: call.name,
+            fields,
+        })
     }
 
     fn output_decl(

@@ -58,10 +58,26 @@ impl KeyParts {
 
     /// The same parts with other identities on the ports.
     pub(crate) fn set_ports(&mut self, ports: Vec<Vec<Identity>>) {
-        if self.ports != ports {
-            self.ports = ports;
-            self.key = self.hash();
-        }
+        self.ports = ports;
+        self.key = self.hash();
+    }
+
+    /// Whether the identities on the ports are those of `ports`.
+    pub(crate) fn ports_are<T>(
+        &self,
+        ports: &[Vec<T>],
+        identity: impl Fn(&T) -> Option<Identity>,
+    ) -> bool {
+        let same = |was: &Identity, now: &T| identity(now) == Some(*was);
+        let port = |(was, now): (&Vec<Identity>, &Vec<T>)| {
+            was.len() == now.len() && was.iter().zip(now).all(|(was, now)| same(was, now))
+        };
+        self.ports.len() == ports.len() && self.ports.iter().zip(ports).all(port)
+    }
+
+    /// Whether all but the ports is this; a bound node belongs to one kind.
+    pub(crate) fn are_of(&self, bound: &Arc<Bound>, files: &[Identity], numerics: &str) -> bool {
+        Arc::ptr_eq(&self.bound, bound) && self.files == files && *self.numerics == *numerics
     }
 
     fn hash(&self) -> Identity {

@@ -19,8 +19,16 @@ use crate::error::{Error, Result};
 use crate::literal::Lit;
 
 /// The name of a value by its content: a blake3 hash.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Identity(pub [u8; 32]);
+
+/// Its bytes are a hash already: a table needs no more than the first of them.
+impl std::hash::Hash for Identity {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
 
 impl Identity {
     /// The hash of labelled parts; parts cannot run into each other, each carries its length.
@@ -78,8 +86,19 @@ pub struct Hasher(blake3::Hasher);
 impl Hasher {
     /// Adds one part.
     pub fn part(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.update(&(bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+        let length = (bytes.len() as u64).to_le_bytes();
+        // Most parts are short, and calls are what they cost: length and bytes go in together.
+        let (mut both, end) = ([0; 64], length.len() + bytes.len());
+        match both.get_mut(length.len()..end) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                both[..length.len()].copy_from_slice(&length);
+                self.0.update(&both[..end]);
+            }
+            None => {
+                self.0.update(&length).update(bytes);
+            }
+        }
         self
     }
 

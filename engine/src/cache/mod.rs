@@ -53,8 +53,8 @@ struct Past {
 
 /// The parts of a node's last key: cheap to keep where they were made.
 #[derive(Debug)]
-enum Before {
-    Here(KeyParts),
+pub(crate) enum Before {
+    Here(Arc<KeyParts>),
     Elsewhere(Labels),
 }
 
@@ -156,14 +156,25 @@ impl Cache {
             .map(Before::labels)
     }
 
-    /// Remembers the parts of a node's key.
-    pub(crate) fn remember(&self, plan: &str, node: &str, parts: &KeyParts) {
+    /// The same, where that run was in this process.
+    pub(crate) fn last(&self, plan: &str, node: &str) -> Option<Arc<KeyParts>> {
+        match self.past().get(plan)?.nodes.get(node)? {
+            Before::Here(parts) => Some(parts.clone()),
+            Before::Elsewhere(_) => None,
+        }
+    }
+
+    /// Remembers the parts of a node's key; the answer is what was there.
+    pub(crate) fn remember(&self, plan: &str, node: &str, parts: &Arc<KeyParts>) -> Option<Before> {
         let mut all = self.past();
         let past = self.past_of(&mut all, plan);
-        let before = past.nodes.get(node).map(Before::key);
-        past.moved |= before != Some(parts.key());
         let here = Before::Here(parts.clone());
-        past.nodes.insert(node.to_owned(), here);
+        let before = match past.nodes.get_mut(node) {
+            Some(before) => Some(std::mem::replace(before, here)),
+            None => past.nodes.insert(node.to_owned(), here),
+        };
+        past.moved |= before.as_ref().map(Before::key) != Some(parts.key());
+        before
     }
 
     /// Writes the keys of a plan's last run to the folder; nodes that it no longer has go.
@@ -228,7 +239,7 @@ impl Before {
         }
     }
 
-    fn labels(&self) -> Labels {
+    pub(crate) fn labels(&self) -> Labels {
         match self {
             Self::Here(parts) => parts.labels(),
             Self::Elsewhere(labels) => labels.clone(),

@@ -94,8 +94,8 @@ impl Comparison<'_> {
     fn nodes(&mut self) {
         let plan = self.plan;
         for node in plan.nodes.iter().filter(|node| node.needed) {
-            let now = self.now.nodes.get(&node.name);
-            match (self.locked.nodes.get(&node.name), now) {
+            let now = self.now.nodes.get(&*node.name);
+            match (self.locked.nodes.get(&*node.name), now) {
                 (Some(old), Some(new)) => self.node(node, old, new),
                 _ => {
                     let message = format!("`{}` was not locked", node.name);
@@ -103,7 +103,7 @@ impl Comparison<'_> {
                 }
             }
         }
-        let known: HashSet<&str> = plan.nodes.iter().map(|node| node.name.as_str()).collect();
+        let known: HashSet<&str> = plan.nodes.iter().map(|node| &*node.name).collect();
         let locked = self.locked.nodes.keys();
         for gone in locked.filter(|name| !known.contains(name.as_str())) {
             let message = format!("`{gone}` was locked, and is not in the graph");
@@ -164,8 +164,8 @@ impl Comparison<'_> {
         let nodes = plan
             .nodes
             .iter()
-            .filter(|node| node.needed && locked.nodes.contains_key(&node.name));
-        let nodes = nodes.map(|node| (node.name.as_str(), reading(node)));
+            .filter(|node| node.needed && locked.nodes.contains_key(&*node.name));
+        let nodes = nodes.map(|node| (&*node.name, reading(node)));
         let parts = plan.parts.iter();
         let parts = parts.map(|part| (part.name.as_str(), part.place.clone()));
         let parts = parts.filter(|(name, _)| now.files.contains_key(*name));

@@ -140,13 +140,13 @@ impl Lock {
         }
         let contents = contents(&bound, files).map_err(|error| vec![node.failure(&error)])?;
         if !contents.is_empty() {
-            self.files.insert(name.clone(), contents);
+            self.files.insert(name.to_string(), contents);
         }
         let locked = Locked {
             kind: kind.name.to_owned(),
             fields,
         };
-        self.nodes.insert(name.clone(), locked);
+        self.nodes.insert(name.to_string(), locked);
         Ok(())
     }
 

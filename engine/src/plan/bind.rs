@@ -1,5 +1,6 @@
 //! Nodes are built from their settings, files located, facts carried along the wires.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -151,12 +152,13 @@ pub(crate) fn bind(
     search: &Search,
 ) -> Result<Bound, Vec<Diagnostic>> {
     let planning = linked.is_empty();
-    let mut settings = node.settings.clone();
+    let mut settings = Cow::Borrowed(&node.settings);
     let mut linked = linked.into_iter();
     for (name, span, _) in &node.linked {
         let known = linked.next();
         if let Some(lit) = known.or_else(|| stand_in(&node.kind, &name.value)) {
-            settings.push((name.clone(), Spanned::new(lit, *span)));
+            let setting = (name.clone(), Spanned::new(lit, *span));
+            settings.to_mut().push(setting);
         }
     }
     let counts: Vec<usize> = node.ports.iter().map(Vec::len).collect();

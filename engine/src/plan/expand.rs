@@ -21,9 +21,28 @@ const MOST_NODES: usize = 4_000_000;
 /// The reserved kind: a graph used as a node.
 pub(super) const PART: &str = "Part";
 
+/// A graph in use.
+#[derive(Clone)]
+pub(super) enum Opened<'a> {
+    /// The one that is planned, which may be large.
+    Given(&'a Graph),
+    /// One that a part was read from.
+    Read(Arc<Graph>),
+}
+
+impl std::ops::Deref for Opened<'_> {
+    type Target = Graph;
+    fn deref(&self) -> &Graph {
+        match self {
+            Self::Given(graph) => graph,
+            Self::Read(graph) => graph,
+        }
+    }
+}
+
 /// One use of a graph file: the whole graph, or a part in it.
-pub(super) struct Scope {
-    pub(super) graph: Arc<Graph>,
+pub(super) struct Scope<'a> {
+    pub(super) graph: Opened<'a>,
     /// `""`, `"hires/"`.
     pub(super) prefix: String,
     pub(super) names: HashMap<String, Entry>,
@@ -61,22 +80,21 @@ struct Todo {
     chain: Vec<PathBuf>,
 }
 
-impl Planner<'_> {
-    pub(super) fn expand(&mut self, graph: &Graph) -> Vec<Raw> {
+impl<'a> Planner<'a> {
+    pub(super) fn expand(&mut self, graph: &'a Graph) -> Vec<Raw> {
         let folder: Arc<Path> = graph.folder.as_path().into();
-        let graph = Arc::new(graph.clone());
         let chain = std::path::absolute(&graph.source.name)
             .into_iter()
             .collect();
         self.scopes.push(Scope {
-            graph,
+            graph: Opened::Given(graph),
             prefix: String::new(),
-            names: HashMap::new(),
+            names: HashMap::with_capacity(graph.nodes.len()),
             parent: None,
             set: HashMap::new(),
             folder,
         });
-        let mut raw = Vec::new();
+        let mut raw = Vec::with_capacity(graph.nodes.len());
         let mut files = HashMap::new();
         let mut todo = vec![Todo { scope: 0, chain }];
         while let Some(next) = todo.pop() {
@@ -185,7 +203,7 @@ impl Planner<'_> {
         let folder = path.parent().unwrap_or(Path::new("")).into();
         let parent = Some((scope, fields));
         self.scopes.push(Scope {
-            graph,
+            graph: Opened::Read(graph),
             prefix,
             names: HashMap::new(),
             parent,

@@ -229,7 +229,10 @@ impl Planner<'_> {
         };
         let here = &self.scopes[scope];
         let outputs = match here.names.get(name) {
-            Some(Entry::Node(node)) => node_outputs(&raw[*node].kind, *node),
+            Some(Entry::Node(node)) => match meant(&raw[*node].kind, *node, output, want) {
+                Some(found) => return Ok(found),
+                None => node_outputs(&raw[*node].kind, *node),
+            },
             Some(Entry::Part(inner)) => self.part_outputs(raw, *inner, place)?,
             Some(Entry::Broken) => return Err(None),
             None => {
@@ -301,6 +304,23 @@ fn value_of(lit: &Lit) -> Option<Value> {
         Lit::Bool(bool) => Some(Value::new(Bool(*bool))),
         _ => None,
     }
+}
+
+/// What a link to a node means, where nothing is wrong with it: no list is made for those.
+fn meant(kind: &Kind, node: usize, name: Option<&str>, want: Option<DataType>) -> Option<Found> {
+    let mut fitting = kind
+        .outputs
+        .iter()
+        .enumerate()
+        .filter(|(_, info)| match name {
+            Some(name) => info.name == name,
+            None => want.is_none_or(|want| info.data == want),
+        });
+    let (output, info) = fitting.next()?;
+    let alone = name.is_some() || fitting.next().is_none();
+    let wire = Wire::Node { node, output };
+    let data = info.data;
+    alone.then_some(Found { wire, data })
 }
 
 fn node_outputs(kind: &Arc<Kind>, node: usize) -> Vec<(String, Found)> {

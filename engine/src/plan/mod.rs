@@ -71,7 +71,7 @@ pub(crate) struct Root {
 /// A node of a plan.
 #[derive(Clone)]
 pub struct Planned {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) kind: Arc<Kind>,
     pub(crate) source: Arc<Source>,
     pub(crate) span: Span,
@@ -141,7 +141,7 @@ impl Plan {
 
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&Planned> {
-        self.nodes.iter().find(|node| node.name == name)
+        self.nodes.iter().find(|node| *node.name == *name)
     }
 
     /// Every file and folder that the nodes read, found where it is: for `watch` and `lock`.
@@ -280,7 +280,7 @@ struct Planner<'a> {
     options: &'a Options,
     sets: Vec<Set>,
     flags: Arc<Vec<Arc<Source>>>,
-    scopes: Vec<expand::Scope>,
+    scopes: Vec<expand::Scope<'a>>,
     errors: Vec<Diagnostic>,
 }
 
@@ -330,7 +330,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn plan(&mut self, graph: &Graph) -> Plan {
+    fn plan(&mut self, graph: &'a Graph) -> Plan {
         let raw = self.expand(graph);
         let nodes = self.resolve(&raw);
         self.check_parts(&raw);

@@ -102,7 +102,7 @@ impl Planner<'_> {
             let numbers = self.named(node, plan);
             if numbers.is_empty() {
                 let message = format!("there is no node `{name}` for `--only`");
-                let known = plan.nodes.iter().map(|node| node.name.as_str());
+                let known = plan.nodes.iter().map(|node| &*node.name);
                 let hint = names::hint(node, known);
                 self.errors
                     .push(Diagnostic::error(message).maybe_hint(hint));
@@ -116,7 +116,7 @@ impl Planner<'_> {
 
     /// The node of that full name, or every node that an output of that part comes from.
     fn named(&self, name: &str, plan: &Plan) -> Vec<usize> {
-        if let Some(number) = plan.nodes.iter().position(|node| node.name == name) {
+        if let Some(number) = plan.nodes.iter().position(|node| *node.name == *name) {
             return vec![number];
         }
         let prefix = format!("{name}/");

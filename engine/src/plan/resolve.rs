@@ -1,6 +1,8 @@
 //! Fields become wires and settings: links are followed through parts, inputs replaced by what
 //! they are bound to, types compared.
 
+use std::sync::Arc;
+
 use crate::diagnostic::Diagnostic;
 use crate::kind::{Kind, PortInfo};
 use crate::literal::Lit;
@@ -25,7 +27,10 @@ impl Planner<'_> {
         let Raw { scope, decl, kind } = &raw[number];
         let graph = self.scopes[*scope].graph.clone();
         let decl = &graph.nodes[*decl];
-        let name = format!("{}{}", self.scopes[*scope].prefix, decl.name.value);
+        let name: Arc<str> = match self.scopes[*scope].prefix.as_str() {
+            "" => decl.name.value.as_str().into(),
+            prefix => format!("{prefix}{}", decl.name.value).into(),
+        };
         let fields = self.own_fields(&graph, &name, decl, kind);
         let mut node = Planned {
             name,
@@ -117,10 +122,10 @@ impl Planner<'_> {
             field: port.name,
             raw,
         };
-        let items: Vec<&Spanned<Lit>> = match (&value.value, port.arity) {
-            (Lit::List(items), Arity::Many) => items.iter().collect(),
+        let items = match (&value.value, port.arity) {
+            (Lit::List(items), Arity::Many) => items.as_slice(),
             (Lit::Call(call), Arity::Optional) if call.name.value == "None" => return Vec::new(),
-            _ => vec![value],
+            _ => std::slice::from_ref(value),
         };
         if items.is_empty() {
             let message = format!("`{}.{}` wants at least one link", node.name, port.name);

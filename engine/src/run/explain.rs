@@ -75,7 +75,7 @@ impl Run<'_> {
                 fates[*at] = foresight.fate(*at);
             }
         }
-        let names = self.plan.nodes.iter().map(|node| node.name.clone());
+        let names = self.plan.nodes.iter().map(|node| node.name.to_string());
         names
             .zip(fates)
             .map(|(node, fate)| Outlook { node, fate })
@@ -96,7 +96,7 @@ impl Foresight<'_> {
         let unknown: Vec<String> = distinct_parents(plan, node)
             .into_iter()
             .filter(|parent| self.known[*parent].is_none())
-            .map(|parent| plan.nodes[parent].name.clone())
+            .map(|parent| plan.nodes[parent].name.to_string())
             .collect();
         if !unknown.is_empty() {
             return Fate::Depends { on: unknown };
@@ -105,7 +105,7 @@ impl Foresight<'_> {
             Ok(Some(bound)) => bound,
             Ok(None) => {
                 let linked: BTreeSet<usize> = planned.linked.iter().filter_map(of_node).collect();
-                let names = linked.into_iter().map(|at| plan.nodes[at].name.clone());
+                let names = linked.into_iter().map(|at| plan.nodes[at].name.to_string());
                 return Fate::Depends {
                     on: names.collect(),
                 };

@@ -1,21 +1,28 @@
 //! Lanes: the threads that nodes run on. A bounded pool for the CPU, one thread for the device
 //! (a burn stream is a thread).
+//!
+//! No thread only schedules: who has done a job takes the table, moves the run on as far as that
+//! job allows, and goes on with the next one. A chain of nodes so runs on one thread, and no node
+//! costs the waking of another.
+//!
+//! Not here: what comes next (`schedule`), what is told of it (`outbox`).
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::cache::Cache;
 use crate::ctx::{Ctx, Reporter, Stop};
 use crate::error::Error;
-use crate::event::Event;
 use crate::kind::Lane;
 use crate::paths::{Writer, Written};
 use crate::plan::{Bound, Plan};
 use crate::run::Host;
 use crate::value::{Identity, Value};
+use std::sync::Arc;
+
+use super::outbox::Events;
+use super::schedule::Scheduler;
 
 /// Work for a lane.
 pub(super) enum Job {
@@ -32,7 +39,7 @@ pub(super) struct RunJob {
     pub(super) files: Vec<Identity>,
 }
 
-/// What a lane answers.
+/// What came of a job.
 pub(super) enum Answer {
     Hashed {
         node: usize,
@@ -43,7 +50,6 @@ pub(super) enum Answer {
         outcome: Outcome,
         seconds: f64,
     },
-    Event(Event),
 }
 
 /// How a node's `run` ended.
@@ -56,94 +62,137 @@ pub(super) enum Outcome {
     Panicked(String),
 }
 
-/// A queue that threads wait on.
-#[derive(Default)]
-pub(super) struct Queue {
-    state: Mutex<(VecDeque<Job>, bool)>,
-    moved: Condvar,
-}
-
-impl Queue {
-    pub(super) fn push(&self, job: Job) {
-        self.lock().0.push_back(job);
-        self.moved.notify_one();
-    }
-
-    /// Lets the threads go home.
-    pub(super) fn close(&self) {
-        self.lock().1 = true;
-        self.moved.notify_all();
-    }
-
-    fn pop(&self) -> Option<Job> {
-        let mut state = self.lock();
-        loop {
-            if let Some(job) = state.0.pop_front() {
-                return Some(job);
-            }
-            if state.1 {
-                return None;
-            }
-            state = self
-                .moved
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, (VecDeque<Job>, bool)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What every thread of a run shares.
+/// What nodes and lanes need of a run.
 pub(super) struct Shared<'a> {
     pub(super) plan: &'a Plan,
     pub(super) host: &'a Host,
     pub(super) cache: &'a Cache,
     pub(super) writer: &'a Writer,
     pub(super) stop: Stop,
+    pub(super) events: Events,
 }
 
-/// Does jobs until the queue is closed.
-pub(super) fn work(shared: &Shared<'_>, queue: &Queue, answers: &Sender<Answer>) {
-    while let Some(job) = queue.pop() {
-        let answer = match job {
-            Job::Hash { node, bound } => {
-                let hash = |read: &crate::paths::Located| shared.cache.files().identity(&read.path);
-                Answer::Hashed {
-                    node,
-                    files: bound.reads.iter().map(hash).collect(),
-                }
+/// The scheduler's table, at which one thread stands at a time.
+pub(super) struct Table<'a> {
+    shared: Shared<'a>,
+    scheduler: Mutex<Scheduler<'a>>,
+    cpu: Condvar,
+    device: Condvar,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(shared: Shared<'a>, scheduler: Scheduler<'a>) -> Self {
+        Self {
+            shared,
+            scheduler: Mutex::new(scheduler),
+            cpu: Condvar::new(),
+            device: Condvar::new(),
+        }
+    }
+
+    /// The scheduler back, once no thread needs it.
+    pub(super) fn clear(self) -> Scheduler<'a> {
+        let scheduler = self.scheduler.into_inner();
+        scheduler.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does the jobs of a lane until the run is over.
+    pub(super) fn work(&self, lane: Lane) {
+        let _closing = Closing(self);
+        let mut scheduler = self.lock();
+        while !scheduler.is_over() {
+            let Some(job) = scheduler.jobs(lane).pop_front() else {
+                *scheduler.idle(lane) += 1;
+                scheduler = wait(self.lane(lane), scheduler);
+                *scheduler.idle(lane) -= 1;
+                continue;
+            };
+            drop(scheduler);
+            let answer = perform(&self.shared, job);
+            scheduler = self.lock();
+            scheduler.answer(answer);
+            while scheduler.step() {}
+            self.shared.events.send_all(scheduler.told());
+            self.wake(&mut scheduler, lane);
+        }
+    }
+
+    /// Wakes a thread for every job but the one that this thread, of lane `own`, takes itself.
+    fn wake(&self, scheduler: &mut Scheduler<'_>, own: Lane) {
+        for lane in [Lane::Cpu, Lane::Device] {
+            let jobs = scheduler.jobs(lane).len();
+            let jobs = jobs.saturating_sub(usize::from(lane == own));
+            for _ in 0..jobs.min(*scheduler.idle(lane)) {
+                self.lane(lane).notify_one();
             }
-            Job::Run(job) => {
-                let (node, start) = (job.node, Instant::now());
-                let outcome = match shared.plan.nodes[node].kind.lane {
-                    Lane::Device => shared.host.within.call(|| run(shared, job, answers)),
-                    Lane::Cpu => run(shared, job, answers),
-                };
-                Answer::Ran {
-                    node,
-                    outcome,
-                    seconds: start.elapsed().as_secs_f64(),
-                }
+        }
+    }
+
+    fn lane(&self, lane: Lane) -> &Condvar {
+        match lane {
+            Lane::Cpu => &self.cpu,
+            Lane::Device => &self.device,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Scheduler<'a>> {
+        self.scheduler
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wait<'m, T>(moved: &Condvar, guard: MutexGuard<'m, T>) -> MutexGuard<'m, T> {
+    moved.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sends everyone home when a thread leaves the table: the run is over, or the thread panics,
+/// which must not leave the others waiting.
+pub(super) struct Closing<'t, 'a>(pub(super) &'t Table<'a>);
+
+impl Drop for Closing<'_, '_> {
+    fn drop(&mut self) {
+        let Self(table) = self;
+        table.lock().close();
+        table.cpu.notify_all();
+        table.device.notify_all();
+        table.shared.events.close();
+    }
+}
+
+fn perform(shared: &Shared<'_>, job: Job) -> Answer {
+    match job {
+        Job::Hash { node, bound } => {
+            let hash = |read: &crate::paths::Located| shared.cache.files().identity(&read.path);
+            Answer::Hashed {
+                node,
+                files: bound.reads.iter().map(hash).collect(),
             }
-        };
-        if answers.send(answer).is_err() {
-            return;
+        }
+        Job::Run(job) => {
+            let (node, start) = (job.node, Instant::now());
+            let outcome = match shared.plan.nodes[node].kind.lane {
+                Lane::Device => shared.host.within.call(|| run(shared, job)),
+                Lane::Cpu => run(shared, job),
+            };
+            Answer::Ran {
+                node,
+                outcome,
+                seconds: start.elapsed().as_secs_f64(),
+            }
         }
     }
 }
 
-fn run(shared: &Shared<'_>, job: RunJob, answers: &Sender<Answer>) -> Outcome {
+fn run(shared: &Shared<'_>, job: RunJob) -> Outcome {
     if shared.stop.stops(&shared.plan.nodes[job.node].name) {
         return Outcome::Failed(Error::stopped());
     }
     let recipe = || crate::recipe::recipe(shared.plan, job.node);
     let mut ctx = Ctx {
         reporter: Reporter {
-            node: shared.plan.nodes[job.node].name.as_str().into(),
-            events: answers.clone().into(),
+            node: shared.plan.nodes[job.node].name.clone(),
+            events: shared.events.clone(),
             stop: shared.stop.clone(),
         },
         inputs: &job.inputs,
@@ -174,27 +223,4 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "it panicked without words".to_owned())
-}
-
-/// Sends events; kept apart so that `ctx` need not know what else the lanes answer.
-#[derive(Clone)]
-pub(crate) struct Events(Sender<Answer>);
-
-impl Events {
-    pub(crate) fn send(&self, event: Event) {
-        // A handle may outlive its run; then nobody listens, and that is fine.
-        let _ = self.0.send(Answer::Event(event));
-    }
-}
-
-impl From<Sender<Answer>> for Events {
-    fn from(answers: Sender<Answer>) -> Self {
-        Self(answers)
-    }
-}
-
-impl std::fmt::Debug for Events {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("events")
-    }
 }

@@ -10,7 +10,7 @@
 //! ```text
 //! settle   a node's key is known once the identities that come in are; found: kept
 //! want     not found: its inputs' values are fetched, or made again where they were evicted
-//! start    on the CPU pool or the device's thread (`lanes`)
+//! start    on the CPU pool or the device's thread (`lanes`), told by way of the `outbox`
 //! finish   identities go down the wires, results into the cache
 //! ```
 //!
@@ -18,6 +18,7 @@
 
 mod explain;
 mod lanes;
+mod outbox;
 mod schedule;
 mod slot;
 
@@ -33,7 +34,7 @@ use crate::plan::Plan;
 use crate::value::{Data, Value};
 
 pub use explain::{Fate, Outlook};
-pub(crate) use lanes::Events;
+pub(crate) use outbox::Events;
 
 /// What a program lends to runs.
 #[derive(Debug, Clone)]

@@ -1,11 +1,12 @@
-//! The scheduler: which node is settled, wanted, started and finished, on one thread.
+//! The scheduler: which node is settled, wanted, started and finished. It waits for nothing: what
+//! needs a lane is laid out as a job, and whoever has done it brings the answer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Instant, SystemTime};
 
-use crate::cache::{Cache, Record};
+use crate::cache::{Before, Cache, Record};
 use crate::diagnostic::Diagnostic;
 use crate::error::Error;
 use crate::event::{Done, Event, NodeEvent, State};
@@ -16,61 +17,94 @@ use crate::paths::{Writer, Written};
 use crate::plan::{Wire, bind};
 use crate::value::{Identity, Storage, Value};
 
-use super::lanes::{Answer, Job, Outcome, Queue, RunJob, Shared, work};
-use super::slot::{Phase, Slot, distinct_parents, slots};
+use super::lanes::{Answer, Closing, Job, Outcome, RunJob, Shared, Table};
+use super::outbox::Events;
+use super::slot::{Phase, Slot, slots};
 use super::{Report, Run, stands};
+
+/// The invariant that `settle` keeps.
+const SETTLED: &str = "settled nodes are bound";
 
 enum Task {
     Settle(usize),
     MakeAgain(usize),
 }
 
-struct Scheduler<'a, 'b> {
+/// What is known of every node, and what is to be done next.
+pub(super) struct Scheduler<'a> {
     run: &'a Run<'a>,
-    writer: &'a Writer,
     numerics: Arc<str>,
     slots: Vec<Slot>,
     tasks: VecDeque<Task>,
-    cpu: &'a Queue,
-    device: &'a Queue,
+    cpu: Waiting,
+    device: Waiting,
     keeper: Option<Sender<Keep>>,
     at_work: usize,
+    closed: bool,
     failures: Vec<Diagnostic>,
-    listen: &'b mut dyn FnMut(&Event),
+    told: Vec<Event>,
+}
+
+/// What waits on a lane.
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    /// Threads without a job.
+    idle: usize,
 }
 
 pub(super) fn go(run: &Run<'_>, listen: &mut dyn FnMut(&Event)) -> Report {
     let start = Instant::now();
     let writer = Writer::new(run.host.out.clone(), run.host.overwrite);
-    let (cpu, device) = (Queue::default(), Queue::default());
-    let (sender, answers) = channel();
+    listen(&Event::Plan {
+        nodes: run.plan.nodes.len(),
+    });
+    let mut scheduler = Scheduler::new(run);
+    let results = scheduler.results();
+    let scheduler = std::thread::scope(|scope| {
+        if let Some(results) = results {
+            scope.spawn(move || keep(run.cache, &results));
+        }
+        // As far as results are known, no other thread is needed.
+        while scheduler.step() {
+            scheduler.told.drain(..).for_each(|event| listen(&event));
+        }
+        if !scheduler.is_over() {
+            scheduler = with_lanes(scheduler, &writer, listen);
+        }
+        // The keeper writes what it still has, then goes home.
+        scheduler.keeper = None;
+        scheduler
+    });
+    scheduler.report(start, &writer, listen)
+}
+
+/// Goes on with a thread for every lane, this one being the listener's.
+fn with_lanes<'a>(
+    scheduler: Scheduler<'a>,
+    writer: &'a Writer,
+    listen: &mut dyn FnMut(&Event),
+) -> Scheduler<'a> {
+    let (run, events) = (scheduler.run, Events::default());
     let shared = Shared {
         plan: run.plan,
         host: run.host,
         cache: run.cache,
-        writer: &writer,
+        writer,
         stop: run.stop.clone(),
+        events: events.clone(),
     };
-    listen(&Event::Plan {
-        nodes: run.plan.nodes.len(),
-    });
-    let mut scheduler = Scheduler::new(run, &writer, &cpu, &device, listen);
+    let table = Table::new(shared, scheduler);
     std::thread::scope(|scope| {
-        let _closing = Closing([&cpu, &device]);
-        if run.cache.disk().is_some() {
-            let (keeper, kept) = channel();
-            scheduler.keeper = Some(keeper);
-            scope.spawn(move || keep(run.cache, &kept));
+        let _closing = Closing(&table);
+        let cpu = std::iter::repeat_n(Lane::Cpu, run.host.threads.max(1));
+        for lane in cpu.chain([Lane::Device]) {
+            let table = &table;
+            scope.spawn(move || table.work(lane));
         }
-        for queue in std::iter::repeat_n(&cpu, run.host.threads.max(1)).chain([&device]) {
-            let (shared, sender) = (&shared, sender.clone());
-            scope.spawn(move || work(shared, queue, &sender));
-        }
-        scheduler.carry_out(&answers);
-        // The keeper writes what it still has, then goes home.
-        scheduler.keeper = None;
+        events.hear(listen);
     });
-    scheduler.report(start)
+    table.clear()
 }
 
 /// A result to be written to the cache folder.
@@ -94,91 +128,112 @@ fn keep(cache: &Cache, results: &Receiver<Keep>) {
     }
 }
 
-/// Closes the queues when the scheduler is through, also by a panic, so that threads end.
-struct Closing<'a>([&'a Queue; 2]);
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|queue| queue.close());
-    }
-}
-
-impl<'a, 'b> Scheduler<'a, 'b> {
-    fn new(
-        run: &'a Run<'a>,
-        writer: &'a Writer,
-        cpu: &'a Queue,
-        device: &'a Queue,
-        listen: &'b mut dyn FnMut(&Event),
-    ) -> Self {
+impl<'a> Scheduler<'a> {
+    fn new(run: &'a Run<'a>) -> Self {
+        let slots = slots(run.plan);
+        let first = run.plan.order.iter().copied();
+        let first =
+            first.filter(|at| slots[*at].phase == Phase::Waiting && slots[*at].unknown == 0);
         Self {
             run,
-            writer,
             numerics: run.host.numerics.as_str().into(),
-            slots: slots(run.plan),
-            tasks: VecDeque::new(),
-            cpu,
-            device,
+            tasks: first.map(Task::Settle).collect(),
+            slots,
+            cpu: Waiting::default(),
+            device: Waiting::default(),
             keeper: None,
             at_work: 0,
+            closed: false,
             failures: Vec::new(),
-            listen,
+            told: Vec::new(),
         }
     }
 
-    fn carry_out(&mut self, answers: &Receiver<Answer>) {
-        for at in &self.run.plan.order {
-            if self.slots[*at].phase == Phase::Waiting && self.slots[*at].unknown == 0 {
-                self.tasks.push_back(Task::Settle(*at));
-            }
+    /// Where results for the cache folder will come out, if there is one.
+    fn results(&mut self) -> Option<Receiver<Keep>> {
+        self.run.cache.disk()?;
+        let (keeper, results) = channel();
+        self.keeper = Some(keeper);
+        Some(results)
+    }
+
+    /// Does one thing that needs no lane; the answer is whether there was one.
+    pub(super) fn step(&mut self) -> bool {
+        match self.tasks.pop_front() {
+            Some(Task::Settle(node)) => self.settle(node),
+            Some(Task::MakeAgain(node)) => self.make_again(node),
+            None => return false,
         }
-        loop {
-            while let Some(task) = self.tasks.pop_front() {
-                match task {
-                    Task::Settle(node) => self.settle(node),
-                    Task::MakeAgain(node) => self.make_again(node),
-                }
-            }
-            if self.at_work == 0 {
-                // Events sent before the last answer have been read before it.
-                return;
-            }
-            let Ok(answer) = answers.recv() else { return };
-            self.answer(answer);
+        true
+    }
+
+    /// Whether nothing is left to do or to wait for.
+    pub(super) fn is_over(&self) -> bool {
+        self.closed || (self.at_work == 0 && self.tasks.is_empty())
+    }
+
+    /// Lets nothing more begin.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// The jobs that wait on a lane.
+    pub(super) fn jobs(&mut self, lane: Lane) -> &mut VecDeque<Job> {
+        &mut self.waiting(lane).jobs
+    }
+
+    /// The number of threads on a lane that wait for a job.
+    pub(super) fn idle(&mut self, lane: Lane) -> &mut usize {
+        &mut self.waiting(lane).idle
+    }
+
+    fn waiting(&mut self, lane: Lane) -> &mut Waiting {
+        match lane {
+            Lane::Cpu => &mut self.cpu,
+            Lane::Device => &mut self.device,
         }
     }
 
-    fn answer(&mut self, answer: Answer) {
+    /// What is to be told of since this was last emptied.
+    pub(super) fn told(&mut self) -> &mut Vec<Event> {
+        &mut self.told
+    }
+
+    fn tell(&mut self, event: NodeEvent) {
+        self.told.push(Event::Node(event));
+    }
+
+    fn begin(&mut self, lane: Lane, job: Job) {
+        self.at_work += 1;
+        self.jobs(lane).push_back(job);
+    }
+
+    /// A job was done.
+    pub(super) fn answer(&mut self, answer: Answer) {
+        self.at_work -= 1;
         match answer {
-            Answer::Event(event) => (self.listen)(&event),
-            Answer::Hashed { node, files } => {
-                self.at_work -= 1;
-                match files {
-                    Ok(files) => {
-                        self.slots[node].files = files;
-                        self.find(node);
-                    }
-                    Err(error) => self.fail(node, &error, None),
+            Answer::Hashed { node, files } => match files {
+                Ok(files) => {
+                    self.slots[node].files = files;
+                    self.find(node);
                 }
-            }
+                Err(error) => self.fail(node, &error, None),
+            },
             Answer::Ran {
                 node,
                 outcome,
                 seconds,
-            } => {
-                self.at_work -= 1;
-                match outcome {
-                    Outcome::Gave { values, wrote } => self.finish(node, values, wrote, seconds),
-                    Outcome::Failed(error) if error.is_stopped() => self.cancel(node),
-                    Outcome::Failed(error) => self.fail(node, &error, Some(seconds)),
-                    Outcome::Panicked(words) => {
-                        let kind = self.run.plan.nodes[node].kind.name;
-                        let message = format!("{kind} panicked: {words}");
-                        let error = Error::new(message).hint("this is a bug in ldm-graph");
-                        self.fail(node, &error, Some(seconds));
-                    }
+            } => match outcome {
+                Outcome::Gave { values, wrote } => self.finish(node, values, wrote, seconds),
+                Outcome::Failed(error) if error.is_stopped() => self.cancel(node),
+                Outcome::Failed(error) => self.fail(node, &error, Some(seconds)),
+                Outcome::Panicked(words) => {
+                    let kind = self.run.plan.nodes[node].kind.name;
+                    let message = format!("{kind} panicked: {words}");
+                    let error = Error::new(message).hint("this is a bug in ldm-graph");
+                    self.fail(node, &error, Some(seconds));
                 }
-            }
+            },
         }
     }
 
@@ -209,8 +264,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
             return self.find(node);
         }
         self.slots[node].phase = Phase::Hashing;
-        self.at_work += 1;
-        self.cpu.push(Job::Hash { node, bound });
+        self.begin(Lane::Cpu, Job::Hash { node, bound });
     }
 
     /// The values of linked settings; asks for those that are not at hand and gives nothing.
@@ -232,13 +286,12 @@ impl<'a, 'b> Scheduler<'a, 'b> {
     fn find(&mut self, node: usize) {
         let plan = self.run.plan;
         let planned = &plan.nodes[node];
-        let Some(ports) = self.identities(node) else {
+        let last = self.run.cache.last(&plan.name, &planned.name);
+        let last = last.filter(|last| self.is_key(node, last));
+        let is_new = last.is_none();
+        let Some(parts) = last.or_else(|| self.parts(node)) else {
             return self.fail_absent(node);
         };
-        let slot = &self.slots[node];
-        let bound = slot.bound.clone().expect("settled nodes are bound");
-        let (kind, files) = (planned.kind.clone(), slot.files.clone());
-        let parts = KeyParts::new(kind, bound, ports, files, self.numerics.clone());
         let key = parts.key();
         self.slots[node].parts = Some(parts);
         let found = match planned.kind.nature {
@@ -253,12 +306,14 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         let Some((record, from)) = found else {
             return self.want(node);
         };
-        self.remember(node);
+        if is_new {
+            self.remember(node);
+        }
         let kept = NodeEvent {
             from: Some(from),
             ..NodeEvent::new(&planned.name, State::Kept)
         };
-        (self.listen)(&Event::Node(kept));
+        self.tell(kept);
         let slot = &mut self.slots[node];
         slot.phase = Phase::Kept;
         slot.outputs = Some(record.outputs);
@@ -329,10 +384,12 @@ impl<'a, 'b> Scheduler<'a, 'b> {
             else {
                 continue;
             };
-            if !self.at_hand(*parent, *output) && !lacking.contains(parent) {
+            if !self.at_hand(*parent, *output) {
                 lacking.push(*parent);
             }
         }
+        lacking.sort_unstable();
+        lacking.dedup();
         for parent in &lacking {
             match self.slots[*parent].phase {
                 Phase::Failed | Phase::Blocked => {
@@ -381,7 +438,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         let because = self.because(node);
         let slot = &mut self.slots[node];
         slot.phase = Phase::Running;
-        let bound = slot.bound.clone().expect("settled nodes are bound");
+        let bound = slot.bound.clone().expect(SETTLED);
         let job = RunJob {
             node,
             bound,
@@ -393,41 +450,36 @@ impl<'a, 'b> Scheduler<'a, 'b> {
                 because,
                 ..NodeEvent::new(&planned.name, State::Running)
             };
-            (self.listen)(&Event::Node(running));
+            self.tell(running);
         }
-        self.at_work += 1;
-        match planned.kind.lane {
-            Lane::Cpu => self.cpu.push(Job::Run(job)),
-            Lane::Device => self.device.push(Job::Run(job)),
-        }
+        self.begin(planned.kind.lane, Job::Run(job));
     }
 
     /// A parent that was made again may have given another identity than its record said; then
     /// this node's key is that of what it really gets.
     fn correct_key(&mut self, node: usize, inputs: &[Vec<Value>]) {
-        let identities = |values: &Vec<Value>| values.iter().map(Value::identity).collect();
-        let real: Vec<Vec<Identity>> = inputs.iter().map(identities).collect();
-        if let Some(parts) = &mut self.slots[node].parts {
-            parts.set_ports(real);
+        let Some(parts) = &mut self.slots[node].parts else {
+            return;
+        };
+        if !parts.ports_are(inputs, |value| Some(value.identity())) {
+            let identities = |values: &Vec<Value>| values.iter().map(Value::identity).collect();
+            let real = inputs.iter().map(identities).collect();
+            Arc::make_mut(parts).set_ports(real);
         }
     }
 
     /// Remembers the key's parts for the next run, and says what moved since the last.
-    fn because(&mut self, node: usize) -> Option<String> {
-        let plan = self.run.plan;
+    fn because(&self, node: usize) -> Option<String> {
         let parts = self.slots[node].parts.as_ref()?;
-        let before = self.run.cache.before(&plan.name, &plan.nodes[node].name);
-        self.remember(node);
+        let before = self.remember(node).map(|before| before.labels());
         Some(parts.why(before.as_ref()))
     }
 
-    fn remember(&self, node: usize) {
-        let plan = self.run.plan;
-        if let Some(parts) = &self.slots[node].parts {
-            self.run
-                .cache
-                .remember(&plan.name, &plan.nodes[node].name, parts);
-        }
+    /// Remembers the key's parts for the next run; the answer is what was there.
+    fn remember(&self, node: usize) -> Option<Before> {
+        let (plan, cache) = (self.run.plan, self.run.cache);
+        let parts = self.slots[node].parts.as_ref()?;
+        cache.remember(&plan.name, &plan.nodes[node].name, parts)
     }
 
     fn finish(
@@ -453,19 +505,16 @@ impl<'a, 'b> Scheduler<'a, 'b> {
                 .as_ref()
                 .expect("started nodes have a key")
                 .key();
-            self.run.cache.store(key, record.clone(), &values);
             if let Some(keeper) = &self.keeper {
-                let kind = planned.kind.name;
-                let values = values.clone();
-                let result = Keep {
-                    key,
-                    kind,
-                    record,
-                    values,
-                };
                 // The keeper is there until this scheduler is through.
-                let _ = keeper.send(result);
+                let _ = keeper.send(Keep {
+                    key,
+                    kind: planned.kind.name,
+                    record: record.clone(),
+                    values: values.clone(),
+                });
             }
+            self.run.cache.store(key, record, &values);
         }
         let slot = &mut self.slots[node];
         let first = slot.outputs.is_none();
@@ -478,7 +527,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
                 seconds: Some(seconds),
                 ..NodeEvent::new(&planned.name, State::Ran)
             };
-            (self.listen)(&Event::Node(ran));
+            self.tell(ran);
         }
         if first {
             self.tell_children(node);
@@ -513,7 +562,8 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         if !std::mem::replace(&mut self.slots[node].uses_parents, false) {
             return;
         }
-        for parent in distinct_parents(self.run.plan, node) {
+        for at in 0..self.slots[node].parents.len() {
+            let parent = self.slots[node].parents[at];
             self.slots[parent].users -= 1;
             self.let_go(parent);
         }
@@ -524,7 +574,8 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         if std::mem::replace(&mut self.slots[node].uses_parents, true) {
             return;
         }
-        for parent in distinct_parents(self.run.plan, node) {
+        for at in 0..self.slots[node].parents.len() {
+            let parent = self.slots[node].parents[at];
             self.slots[parent].users += 1;
         }
     }
@@ -537,20 +588,34 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         }
     }
 
-    fn identities(&self, node: usize) -> Option<Vec<Vec<Identity>>> {
-        let identity = |wire: &Wire| match wire {
-            Wire::Value(value) => Some(value.identity()),
-            Wire::Node { node, output } => Some(
-                self.slots[*node]
-                    .outputs
-                    .as_ref()?
-                    .get(*output)?
-                    .as_ref()?
-                    .0,
-            ),
+    /// The parts of a node's key; nothing where an output that it needs is not there.
+    fn parts(&self, node: usize) -> Option<Arc<KeyParts>> {
+        let (planned, slot) = (&self.run.plan.nodes[node], &self.slots[node]);
+        let port = |wires: &Vec<Wire>| wires.iter().map(|wire| self.identity(wire)).collect();
+        let ports: Option<Vec<Vec<Identity>>> = planned.ports.iter().map(port).collect();
+        let (kind, bound) = (planned.kind.clone(), slot.bound.clone().expect(SETTLED));
+        let (files, numerics) = (slot.files.clone(), self.numerics.clone());
+        Some(Arc::new(KeyParts::new(
+            kind, bound, ports?, files, numerics,
+        )))
+    }
+
+    /// Whether the parts of a last run's key are those of this one's, which need not be hashed
+    /// again then.
+    fn is_key(&self, node: usize, last: &KeyParts) -> bool {
+        let slot = &self.slots[node];
+        let bound = slot.bound.as_ref().expect(SETTLED);
+        last.are_of(bound, &slot.files, &self.numerics)
+            && last.ports_are(&self.run.plan.nodes[node].ports, |wire| self.identity(wire))
+    }
+
+    fn identity(&self, wire: &Wire) -> Option<Identity> {
+        let (node, output) = match wire {
+            Wire::Value(value) => return Some(value.identity()),
+            Wire::Node { node, output } => (*node, *output),
         };
-        let port = |wires: &Vec<Wire>| wires.iter().map(identity).collect();
-        self.run.plan.nodes[node].ports.iter().map(port).collect()
+        let (identity, _) = (*self.slots[node].outputs.as_ref()?.get(output)?)?;
+        Some(identity)
     }
 
     fn values(&self, node: usize) -> Option<Vec<Vec<Value>>> {
@@ -590,7 +655,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
             because,
             ..NodeEvent::new(name, State::Failed)
         };
-        (self.listen)(&Event::Node(failed));
+        self.tell(failed);
         self.failures.extend(errors);
         self.slots[node].phase = Phase::Failed;
         self.end_below(node, Phase::Blocked);
@@ -613,7 +678,7 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         };
         self.slots[node].phase = phase;
         let name = &self.run.plan.nodes[node].name;
-        (self.listen)(&Event::Node(NodeEvent::new(name, state)));
+        self.tell(NodeEvent::new(name, state));
     }
 
     /// Ends every node that waits for `node`, for its identities or for its values.
@@ -650,12 +715,13 @@ impl<'a, 'b> Scheduler<'a, 'b> {
         }
     }
 
-    fn report(mut self, start: Instant) -> Report {
+    fn report(mut self, start: Instant, writer: &Writer, listen: &mut dyn FnMut(&Event)) -> Report {
         self.name_the_forgotten();
-        let names = self.run.plan.nodes.iter().map(|node| node.name.as_str());
+        self.told.drain(..).for_each(|event| listen(&event));
+        let names = self.run.plan.nodes.iter().map(|node| &*node.name);
         self.run.cache.keep_past(&self.run.plan.name, names);
         for message in self.run.cache.complaints() {
-            (self.listen)(&Event::Warning { message });
+            listen(&Event::Warning { message });
         }
         let mut done = Done {
             seconds: start.elapsed().as_secs_f64(),
@@ -670,11 +736,15 @@ impl<'a, 'b> Scheduler<'a, 'b> {
                 Phase::Blocked => &mut done.blocked,
                 _ => &mut done.cancelled,
             };
-            list.push(node.name.clone());
-            let full = |path: &String| self.writer.out().join(path).display().to_string();
+            list.push(node.name.to_string());
+            let full = |path: &String| writer.out().join(path).display().to_string();
             done.outputs.extend(slot.wrote.iter().map(full));
         }
-        (self.listen)(&Event::Done(done.clone()));
+        let done = Event::Done(done);
+        listen(&done);
+        let Event::Done(done) = done else {
+            unreachable!("it was just made")
+        };
         let mut report = Report {
             done,
             failures: self.failures,

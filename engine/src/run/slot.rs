@@ -35,6 +35,8 @@ pub(super) struct Slot {
     pub(super) lacking: usize,
     /// Nodes that wait for this one's values.
     pub(super) waiters: Vec<usize>,
+    /// Nodes that feed it, each once.
+    pub(super) parents: Vec<usize>,
     /// Nodes that it feeds.
     pub(super) children: Vec<usize>,
     /// Children that may still ask for its values.
@@ -43,7 +45,7 @@ pub(super) struct Slot {
     pub(super) uses_parents: bool,
     pub(super) is_root: bool,
     pub(super) bound: Option<Arc<Bound>>,
-    pub(super) parts: Option<KeyParts>,
+    pub(super) parts: Option<Arc<KeyParts>>,
     pub(super) files: Vec<Identity>,
     /// Identity and storage of each output, once known.
     pub(super) outputs: Option<Vec<Option<(Identity, Storage)>>>,
@@ -72,6 +74,7 @@ pub(super) fn slots(plan: &Plan) -> Vec<Slot> {
         unknown: 0,
         lacking: 0,
         waiters: Vec::new(),
+        parents: Vec::new(),
         children: Vec::new(),
         users: 0,
         uses_parents: true,
@@ -86,11 +89,13 @@ pub(super) fn slots(plan: &Plan) -> Vec<Slot> {
     };
     let mut slots: Vec<Slot> = plan.nodes.iter().map(slot).collect();
     for node in (0..slots.len()).filter(|node| plan.nodes[*node].needed) {
-        for parent in distinct_parents(plan, node) {
-            slots[parent].children.push(node);
-            slots[parent].users += 1;
-            slots[node].unknown += 1;
+        let parents = distinct_parents(plan, node);
+        for parent in &parents {
+            slots[*parent].children.push(node);
+            slots[*parent].users += 1;
         }
+        slots[node].unknown = parents.len();
+        slots[node].parents = parents;
     }
     for root in &plan.roots {
         slots[root.node].is_root = !root.wanted.is_empty();

@@ -1,203 +1,18 @@
-//! A value as it is written in a graph file, before anyone knows its type.
-//!
-//! The `ron` crate does the reading, a level at a time: each level is taken as borrowed raw text,
-//! whose address minus the file's start is its place. `ron::Value` would lose the names in
-//! `Ddim(eta: 0.0)` and the order and doubling of keys; a [`Lit`] keeps all of it.
+//! Reading with the `ron` crate, a level at a time: each level is taken as borrowed raw text, whose
+//! address minus the file's start is its place.
 //!
 //! Promises: no text panics or overflows the stack; depth is bounded before `ron` sees it.
-//!
-//! Not here: what a literal must be (`setting`), what the file means (`graph`).
 
 use std::fmt;
+use std::sync::Arc;
 
 use ron::value::RawValue;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::diagnostic::Diagnostic;
 use crate::place::{Place, Source, Span, Spanned};
-use std::sync::Arc;
 
-/// Deepest nesting of brackets in a graph file; real graphs stay under ten.
-pub(crate) const DEEPEST: usize = 48;
-
-/// A literal of a graph file.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Lit {
-    /// `true`, `false`
-    Bool(bool),
-    /// `42`, also in hexadecimal; wide enough for every seed.
-    Int(i128),
-    /// `5.0`, `1e-3`; `NaN` and `inf` are read here and refused where a setting takes them.
-    Float(f64),
-    /// `"text"`
-    Text(String),
-    /// `[1, 2]`
-    List(Vec<Spanned<Lit>>),
-    /// `{"key": value}`, in the file's order, doubled keys included.
-    Map(Vec<(Spanned<Lit>, Spanned<Lit>)>),
-    /// `Name`, `Name("x")`, `Name(field: value)`, `(1, 2)` with an empty name.
-    Call(Call),
-}
-
-/// `Name(…)` in a graph file: a kind, a choice, a link.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Call {
-    /// The name before the bracket; empty for a bare `(…)`.
-    pub name: Spanned<String>,
-    /// What stands in the brackets.
-    pub args: Args,
-}
-
-/// What stands in the brackets of a [`Call`].
-#[derive(Debug, Clone, PartialEq)]
-pub enum Args {
-    /// No brackets at all: `Euler`.
-    None,
-    /// `("x", 2)`, also `()`.
-    Positional(Vec<Spanned<Lit>>),
-    /// `(field: value)`
-    Named(Vec<(Spanned<String>, Spanned<Lit>)>),
-}
-
-impl Lit {
-    /// A call with named fields, made by the program: spans are empty.
-    pub fn call(name: &str, fields: Vec<(&str, Lit)>) -> Self {
-        let named = |(n, v): (&str, Lit)| (bare(n.to_owned()), bare(v));
-        let args = match fields.is_empty() {
-            true => Args::None,
-            false => Args::Named(fields.into_iter().map(named).collect()),
-        };
-        Self::Call(Call {
-            name: bare(name.to_owned()),
-            args,
-        })
-    }
-
-    /// A list made by the program: spans are empty.
-    pub fn list(items: impl IntoIterator<Item = Lit>) -> Self {
-        Self::List(items.into_iter().map(bare).collect())
-    }
-
-    /// How a message names what was found: `Int`, `Text`, `a list`, `Karras(…)`.
-    pub fn describe(&self) -> String {
-        match self {
-            Self::Bool(_) => "Bool".into(),
-            Self::Int(_) => "Int".into(),
-            Self::Float(_) => "Float".into(),
-            Self::Text(_) => "Text".into(),
-            Self::List(_) => "a list".into(),
-            Self::Map(_) => "a map".into(),
-            Self::Call(call) if call.name.value.is_empty() => "a tuple".into(),
-            Self::Call(call) => match call.args {
-                Args::None => format!("`{}`", call.name.value),
-                _ => format!("`{}(…)`", call.name.value),
-            },
-        }
-    }
-
-    /// The one text in the brackets of `name("text")`.
-    pub fn text_of_call(&self, name: &str) -> Option<Spanned<&str>> {
-        let Self::Call(call) = self else { return None };
-        let Args::Positional(args) = &call.args else {
-            return None;
-        };
-        match args.as_slice() {
-            [
-                Spanned {
-                    value: Lit::Text(text),
-                    span,
-                },
-            ] if call.name.value == name => Some(Spanned {
-                value: text.as_str(),
-                span: *span,
-            }),
-            _ => None,
-        }
-    }
-
-    /// Whether this is `name(…)` or `name`.
-    pub fn is_call(&self, name: &str) -> bool {
-        matches!(self, Self::Call(call) if call.name.value == name)
-    }
-}
-
-/// `value` with an empty span, for literals the program makes.
-pub(crate) fn bare<T>(value: T) -> Spanned<T> {
-    Spanned {
-        value,
-        span: Span::default(),
-    }
-}
-
-/// Canonical RON: equal literals print equally, floats shortest but exact, −0 as 0.
-impl fmt::Display for Lit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bool(value) => write!(f, "{value}"),
-            Self::Int(value) => write!(f, "{value}"),
-            Self::Float(value) => write!(f, "{:?}", value + 0.0),
-            Self::Text(value) => write_text(f, value),
-            Self::List(items) => write_list(f, "[", items, "]"),
-            Self::Map(items) => {
-                f.write_str("{")?;
-                for (i, (key, value)) in items.iter().enumerate() {
-                    let comma = if i > 0 { ", " } else { "" };
-                    write!(f, "{comma}{}: {}", key.value, value.value)?;
-                }
-                f.write_str("}")
-            }
-            Self::Call(call) => call.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name.value)?;
-        match &self.args {
-            Args::None => Ok(()),
-            Args::Positional(items) => write_list(f, "(", items, ")"),
-            Args::Named(fields) => {
-                f.write_str("(")?;
-                for (i, (name, value)) in fields.iter().enumerate() {
-                    let comma = if i > 0 { ", " } else { "" };
-                    write!(f, "{comma}{}: {}", name.value, value.value)?;
-                }
-                f.write_str(")")
-            }
-        }
-    }
-}
-
-fn write_list(
-    f: &mut fmt::Formatter<'_>,
-    open: &str,
-    items: &[Spanned<Lit>],
-    close: &str,
-) -> fmt::Result {
-    f.write_str(open)?;
-    for (i, item) in items.iter().enumerate() {
-        let comma = if i > 0 { ", " } else { "" };
-        write!(f, "{comma}{}", item.value)?;
-    }
-    f.write_str(close)
-}
-
-fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    f.write_str("\"")?;
-    for c in text.chars() {
-        match c {
-            '"' => f.write_str("\\\"")?,
-            '\\' => f.write_str("\\\\")?,
-            '\n' => f.write_str("\\n")?,
-            '\t' => f.write_str("\\t")?,
-            '\r' => f.write_str("\\r")?,
-            c if c.is_control() => write!(f, "\\u{{{:x}}}", u32::from(c))?,
-            c => write!(f, "{c}")?,
-        }
-    }
-    f.write_str("\"")
-}
+use super::{Args, Call, DEEPEST, Lit, plain};
 
 /// Reads the whole source as one literal.
 ///
@@ -205,6 +20,13 @@ fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 /// The first fault of the text, with its place: RON's own errors, too deep a nesting, an
 /// extension that the file tries to enable.
 pub(crate) fn read(source: &Arc<Source>) -> Result<Spanned<Lit>, Diagnostic> {
+    match plain::read(&source.text) {
+        Some(lit) => Ok(lit),
+        None => read_with_ron(source),
+    }
+}
+
+pub(super) fn read_with_ron(source: &Arc<Source>) -> Result<Spanned<Lit>, Diagnostic> {
     let reader = Reader { source };
     let text = source.text.as_str();
     reader.check_depth()?;
@@ -330,14 +152,10 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&self, body: &'a str, whole: bool) -> Result<Lit, Diagnostic> {
-        let token = number_token(body);
-        if let Ok(value) = ron::from_str::<u64>(token) {
-            return Ok(Lit::Int(value.into()));
+        match integer(number_token(body)) {
+            Some(value) => Ok(value),
+            None => self.leaf(body, whole).map(Lit::Float),
         }
-        if let Ok(value) = ron::from_str::<i64>(token) {
-            return Ok(Lit::Int(value.into()));
-        }
-        self.leaf(body, whole).map(Lit::Float)
     }
 
     fn leaf<T: serde::Deserialize<'a>>(&self, body: &'a str, whole: bool) -> Result<T, Diagnostic> {
@@ -529,7 +347,14 @@ fn identifier(text: &str) -> &str {
     }
 }
 
-fn number_token(text: &str) -> &str {
+/// A whole number that some setting can hold; larger ones are read as floats.
+pub(super) fn integer(token: &str) -> Option<Lit> {
+    let positive = ron::from_str::<u64>(token).map(i128::from);
+    let value = positive.or_else(|_| ron::from_str::<i64>(token).map(i128::from));
+    value.ok().map(Lit::Int)
+}
+
+pub(super) fn number_token(text: &str) -> &str {
     let end = text.find(|c: char| !(is_word(c) || matches!(c, '+' | '-' | '.')));
     &text[..end.unwrap_or(text.len())]
 }
@@ -569,7 +394,7 @@ fn without_trailing_trivia(text: &str) -> &str {
 }
 
 /// Length of the comment that `text` starts with; `/* … */` nests.
-fn comment(text: &str) -> Option<usize> {
+pub(super) fn comment(text: &str) -> Option<usize> {
     if text.starts_with("//") {
         return Some(text.find('\n').unwrap_or(text.len()));
     }
@@ -609,7 +434,7 @@ fn skip_token(text: &str) -> usize {
     }
 }
 
-fn quoted(text: &str) -> usize {
+pub(super) fn quoted(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
         match byte {
