@@ -41,7 +41,7 @@ struct Scheduler<'a, 'b> {
 
 pub(super) fn go(run: &Run<'_>, listen: &mut dyn FnMut(&Event)) -> Report {
     let start = Instant::now();
-    let writer = Writer::new(run.host.out.clone(), run.host.overwrite);
+    let writer = Writer::new(run.host.out.clone(), run.host.overwrite).owning(run.host.own.clone());
     let (cpu, device) = (Queue::default(), Queue::default());
     let (sender, answers) = channel();
     let shared = Shared {
