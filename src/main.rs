@@ -1,8 +1,8 @@
 //! `ldm-graph`, the command: arguments in, terminal out.
 //!
 //! ```text
-//! args      what was typed            run, check, explain, cache, nodes, …: a file a subcommand
-//! settings  what it means             terminal, draw, progress, json: how it is shown
+//! args      what was typed            run, watch, check, explain, nodes, …: a file a subcommand
+//! settings  what it means             face, terminal, draw, progress, json: how it is shown
 //! stop      signals                   pool: the threads that compute
 //! bug       what a panic says         reference: kinds of nodes as text and as a page
 //! ```
@@ -22,6 +22,7 @@ mod check;
 mod completions;
 mod draw;
 mod explain;
+mod face;
 mod json;
 mod man;
 mod nodes;
@@ -32,6 +33,7 @@ mod run;
 mod settings;
 mod stop;
 mod terminal;
+mod watch;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
@@ -82,6 +84,7 @@ fn dispatch(args: args::Args) -> Exit {
     let mut terminal = Terminal::new(args.color, args.verbosity());
     let outcome = match args.command {
         Command::Run(args) => run::run(args, &mut terminal),
+        Command::Watch(args) => watch::watch(args, &mut terminal),
         Command::Explain(args) => explain::explain(args, &mut terminal),
         Command::Cache(args) => cache::cache(&args, &mut terminal),
         Command::Check(args) => check::check(&args, &mut terminal),

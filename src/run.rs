@@ -3,14 +3,14 @@
 use std::io;
 
 use ldm_engine::kind::Lane;
-use ldm_engine::{Diagnostics, Event, Host, Kinds, Plan, Report, Run, Stop};
+use ldm_engine::{Diagnostics, Host, Kinds, Plan, Report, Run, Stop};
 use ldm_nodes::Machine;
 
 use crate::args::RunArgs;
-use crate::progress::Progress;
+use crate::face::Face;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
-use crate::{Exit, check, json, pool, stop};
+use crate::{Exit, check, pool, stop};
 
 /// Runs the graph.
 ///
@@ -33,15 +33,16 @@ pub(crate) fn run(args: RunArgs, terminal: &mut Terminal) -> io::Result<Exit> {
         }
     };
     let stop = Stop::new();
-    if let Err(error) = stop::listen(stop.clone(), terminal.clone()) {
-        terminal.say(&format!(
-            "warning: signals will not stop the run gently: {error}"
-        ));
-    }
+    let said = terminal.clone();
+    listen(&stop, terminal, move || said.say(stop::STOPPING));
     let cache = settings.cache();
-    let mut face = Face::new(settings.json, &stop, terminal);
+    let mut face = Face::new(settings.json, terminal);
     let run = Run::new(&plan, &host, &cache).stopped_by(stop.clone());
-    let report = run.go(&mut |event| face.tell(event));
+    let report = run.go(&mut |event| {
+        if !face.tell(event) {
+            stop.stop();
+        }
+    });
     if !report.failures.is_empty() {
         terminal.diagnostics(&report.failures);
     }
@@ -69,16 +70,33 @@ pub(crate) fn plan(settings: &Settings) -> Result<Plan, Diagnostics> {
 /// What the run is lent. A device is opened only for a plan that computes.
 pub(crate) fn lend(settings: &Settings, plan: &Plan, terminal: &Terminal) -> Result<Host, String> {
     let mut host = settings.host();
-    // Before anything computes: the pool can be built but once.
-    pool::build(settings.threads).map_err(|e| format!("cannot start the threads: {e}"))?;
-    let computes = |lane, computes| computes || lane == Lane::Device;
+    build_pool(settings)?;
+    if computes(plan) {
+        lend_machine(&mut host, settings, terminal)?;
+    }
+    Ok(host)
+}
+
+/// To be called once, before anything computes: the pool can be built but once.
+pub(crate) fn build_pool(settings: &Settings) -> Result<(), String> {
+    pool::build(settings.threads).map_err(|e| format!("cannot start the threads: {e}"))
+}
+
+/// Whether a node that is to run wants a device.
+pub(crate) fn computes(plan: &Plan) -> bool {
     let mut needed = plan
         .nodes()
         .filter(|node| node.is_needed())
         .map(|node| node.kind());
-    if !needed.any(|kind| computes(kind.declaration.lane, kind.declaration.computes)) {
-        return Ok(host);
-    }
+    needed.any(|kind| kind.declaration.computes || kind.declaration.lane == Lane::Device)
+}
+
+/// Opens the device and lends it.
+pub(crate) fn lend_machine(
+    host: &mut Host,
+    settings: &Settings,
+    terminal: &Terminal,
+) -> Result<(), String> {
     let machine = Machine::open(settings.device, settings.precision, settings.weights)
         .map_err(|error| error.to_string())?;
     terminal.say(&format!("computing on {}", machine.why()));
@@ -88,11 +106,20 @@ pub(crate) fn lend(settings: &Settings, plan: &Plan, terminal: &Terminal) -> Res
         host.within = pool::within();
     }
     host.extensions.insert(machine);
-    Ok(host)
+    Ok(())
+}
+
+/// Listens to signals; a system that refuses is told of.
+pub(crate) fn listen(stop: &Stop, terminal: &Terminal, heard: impl Fn() + Send + 'static) {
+    if let Err(error) = stop::listen(stop.clone(), heard) {
+        terminal.say(&format!(
+            "warning: signals will not stop the run gently: {error}"
+        ));
+    }
 }
 
 /// Prints outputs that are words or numbers; others are there for nodes that save them.
-fn values(report: &Report, terminal: &mut Terminal) -> io::Result<()> {
+pub(crate) fn values(report: &Report, terminal: &mut Terminal) -> io::Result<()> {
     for (name, value) in &report.values {
         match value.literal() {
             Some(literal) => terminal.print(&format!("{name} = {literal}\n"))?,
@@ -105,44 +132,4 @@ fn values(report: &Report, terminal: &mut Terminal) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// How events are shown; a stdout that fails asks the run to stop.
-struct Face<'a> {
-    progress: Option<Progress>,
-    stop: &'a Stop,
-    failed: Option<io::Error>,
-}
-
-impl<'a> Face<'a> {
-    fn new(json: bool, stop: &'a Stop, terminal: &Terminal) -> Self {
-        let progress = (!json).then(|| Progress::new(terminal));
-        Self {
-            progress,
-            stop,
-            failed: None,
-        }
-    }
-
-    fn tell(&mut self, event: &Event) {
-        if self.failed.is_some() {
-            return;
-        }
-        let told = match &mut self.progress {
-            Some(progress) => progress.tell(event),
-            None => json::print(event),
-        };
-        if let Err(error) = told {
-            self.stop.stop();
-            self.failed = Some(error);
-        }
-    }
-
-    /// What went wrong with stdout, unless it was closed: that is the reader's right.
-    fn finish(self) -> io::Result<()> {
-        match self.failed {
-            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => Ok(()),
-        }
-    }
 }

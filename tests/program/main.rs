@@ -11,3 +11,4 @@ mod lab;
 mod pages;
 mod running;
 mod stopping;
+mod watch;
