@@ -182,8 +182,9 @@ impl Writer {
         &self.out
     }
 
-    /// Writes `bytes` to `path` under the output folder, for a node. The same bytes already there are kept;
-    /// for other content the next free `-2` is taken, or with `overwrite` it is replaced.
+    /// Writes `bytes` to `path` under the output folder, for a node. The same bytes already there
+    /// are kept; for other content the next free `-2` is taken, or it is replaced: with
+    /// `overwrite`, or when it is the node's own.
     ///
     /// # Errors
     /// When the path leaves the folder, or the file system refuses.

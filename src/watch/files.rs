@@ -256,3 +256,66 @@ fn who(meta: &Metadata) -> (u64, u64) {
 fn who(_meta: &Metadata) -> (u64, u64) {
     (0, 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: [PathBuf; 0] = [];
+
+    fn wanting(folder: &Path, names: &[&str]) -> Files {
+        let mut files = Files::new(|_| {});
+
+        std::fs::create_dir_all(folder.join("in")).unwrap();
+        let paths = names.iter().map(|name| folder.join(name));
+        // Nothing counts as written after it was wanted.
+        let since = SystemTime::now() + Duration::from_secs(3600);
+        files.want(paths, since);
+        files
+    }
+
+    #[test]
+    fn opening_is_no_move_and_writing_removing_and_replacing_are() {
+        let lab = tempfile::tempdir().unwrap();
+        let graph = lab.path().join("a.ron");
+        std::fs::write(&graph, "one").unwrap();
+        let mut files = wanting(lab.path(), &["a.ron", "in"]);
+        std::fs::read(&graph).unwrap();
+        assert_eq!(files.moved(), NOTHING);
+        std::fs::write(&graph, "two").unwrap();
+        assert_eq!(files.moved(), [graph.clone()]);
+        std::fs::remove_file(&graph).unwrap();
+        assert_eq!(files.moved(), [graph.clone()]);
+        assert_eq!(files.moved(), NOTHING);
+        std::fs::write(lab.path().join("b.ron"), "two").unwrap();
+        std::fs::rename(lab.path().join("b.ron"), &graph).unwrap();
+        std::fs::write(lab.path().join("in/new.png"), "new").unwrap();
+        assert_eq!(files.moved(), [graph, lab.path().join("in")]);
+        assert!(files.concern(&[lab.path().join("in/new.png")]));
+        assert!(!files.concern(&[lab.path().join("c.ron")]));
+    }
+
+    #[test]
+    fn what_we_write_ourselves_does_not_matter() {
+        let lab = tempfile::tempdir().unwrap();
+        let mut files = wanting(lab.path(), &["in"]);
+        let ours = lab.path().join("in/ours.png");
+        std::fs::write(&ours, "ours").unwrap();
+        files.ignore(ours.to_str().unwrap());
+        assert_eq!(files.moved(), NOTHING);
+    }
+
+    #[test]
+    fn without_events_it_looks_more_often_and_says_so_once() {
+        let lab = tempfile::tempdir().unwrap();
+        let mut files = wanting(lab.path(), &["in"]);
+        files.fault = None;
+        assert_eq!((files.patience(), files.fault()), (SLOW, None));
+        files.debouncer = None;
+        files.fault = Some("no more watches".to_owned());
+        assert_eq!(files.fault(), Some("no more watches"));
+        assert_eq!((files.patience(), files.fault()), (POLL, None));
+        std::fs::write(lab.path().join("in/a"), "a").unwrap();
+        assert_eq!(files.moved(), [lab.path().join("in")]);
+    }
+}

@@ -399,6 +399,8 @@ fn latency_of_an_edit() {
     session.next("done");
     let mut times = Vec::new();
     for edit in 0..15_u8 {
+        // What the last run read is still being looked at; a person takes longer to edit.
+        std::thread::sleep(Duration::from_millis(400));
         let saved = session.edit(&graph(4, 2.0 + f32::from(edit), "a.png"));
         let (stepped, _) = session.step("latent");
         session.next("done");
