@@ -104,7 +104,21 @@ impl Files {
             let mut names = self.names.iter();
             names.any(|name| name.starts_with(path) || path.starts_with(name))
         };
-        paths.iter().any(near)
+        paths
+            .iter()
+            .any(|path| near(path) && !self.is_at_rest(path))
+    }
+
+    /// Whether an event of a folder only says that it was opened: we do that at every look, so
+    /// each would call for the next. What happens inside is told of by the name of what is there.
+    fn is_at_rest(&self, path: &Path) -> bool {
+        let Some(who) = identity(path) else {
+            return false;
+        };
+        match self.folders.get(path) {
+            Some(known) => *known == Some(who),
+            None => self.names.iter().any(|name| path.starts_with(name)),
+        }
     }
 
     /// What moved since the last look.
@@ -293,6 +307,10 @@ mod tests {
         assert_eq!(files.moved(), [graph, lab.path().join("in")]);
         assert!(files.concern(&[lab.path().join("in/new.png")]));
         assert!(!files.concern(&[lab.path().join("c.ron")]));
+        assert!(
+            !files.concern(&[lab.path().join("in")]),
+            "it was only opened"
+        );
     }
 
     #[test]
