@@ -39,6 +39,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run a graph: what its roots need, and nothing else.
     Run(RunArgs),
+    /// Run a graph, and on every save what the edit changes; Ctrl-C ends.
+    Watch(RunArgs),
     /// Tell for each node whether it would run, and why.
     Explain(ExplainArgs),
     /// Draw a graph: its nodes, the types on its links, what is kept.
@@ -139,7 +141,7 @@ pub(crate) struct BoundsArgs {
     pub(crate) memory: Option<Bytes>,
 }
 
-/// Arguments of `run`.
+/// Arguments of `run` and `watch`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
     /// The graph file.

@@ -1,8 +1,8 @@
 //! `ldm-graph`, the command: arguments in, terminal out.
 //!
 //! ```text
-//! args      what was typed            run, check, show, lock, verify, …: a file a subcommand
-//! settings  what it means             terminal, draw, progress, json: how it is shown
+//! args      what was typed            run, watch, check, show, …: a file a subcommand
+//! settings  what it means             face, terminal, draw, progress, json: how it is shown
 //! stop      signals                   pool: the threads that compute
 //! bug       what a panic says         reference: kinds of nodes as text and as a page
 //! ```
@@ -22,6 +22,7 @@ mod check;
 mod completions;
 mod draw;
 mod explain;
+mod face;
 mod json;
 mod lock;
 mod man;
@@ -35,6 +36,7 @@ mod show;
 mod stop;
 mod terminal;
 mod verify;
+mod watch;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
@@ -85,6 +87,7 @@ fn dispatch(args: args::Args) -> Exit {
     let mut terminal = Terminal::new(args.color, args.verbosity());
     let outcome = match args.command {
         Command::Run(args) => run::run(args, &mut terminal),
+        Command::Watch(args) => watch::watch(args, &mut terminal),
         Command::Explain(args) => explain::explain(args, &mut terminal),
         Command::Show(args) => show::show(args, &mut terminal),
         Command::Lock(args) => lock::lock(args, &mut terminal),

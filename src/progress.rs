@@ -90,6 +90,13 @@ impl Progress {
         Ok(())
     }
 
+    /// Lets something be said on stderr between what is painted.
+    pub(crate) fn aside(&mut self, words: impl FnOnce(&Terminal)) {
+        self.erase();
+        words(&self.terminal);
+        self.paint(true);
+    }
+
     fn node(&mut self, event: &NodeEvent) {
         let node = &event.node;
         match event.state {

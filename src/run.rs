@@ -3,14 +3,14 @@
 use std::io;
 
 use ldm_engine::kind::Lane;
-use ldm_engine::{Diagnostics, Event, Host, Kinds, Plan, Report, Run, Stop};
+use ldm_engine::{Diagnostics, Host, Kinds, Plan, Report, Run, Stop};
 use ldm_nodes::Machine;
 
 use crate::args::RunArgs;
-use crate::progress::Progress;
+use crate::face::Face;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
-use crate::{Exit, check, json, lock, pool, stop};
+use crate::{Exit, check, lock, pool, stop};
 
 /// Runs the graph.
 ///
@@ -37,14 +37,15 @@ pub(crate) fn run(args: RunArgs, terminal: &mut Terminal) -> io::Result<Exit> {
         return Ok(Exit::Misused);
     }
     let stop = Stop::new();
-    if let Err(error) = stop::listen(stop.clone(), terminal.clone()) {
-        terminal.say(&format!(
-            "warning: signals will not stop the run gently: {error}"
-        ));
-    }
-    let mut face = Face::new(settings.json, &stop, terminal);
+    let said = terminal.clone();
+    listen(&stop, terminal, move || said.say(stop::STOPPING));
+    let mut face = Face::new(settings.json, terminal);
     let run = Run::new(&plan, &host, &cache).stopped_by(stop.clone());
-    let report = run.go(&mut |event| face.tell(event));
+    let report = run.go(&mut |event| {
+        if !face.tell(event) {
+            stop.stop();
+        }
+    });
     if !report.failures.is_empty() {
         terminal.diagnostics(&report.failures);
     }
@@ -82,16 +83,30 @@ pub(crate) fn lend(settings: &Settings, plan: &Plan, terminal: &Terminal) -> Res
 /// computes.
 pub(crate) fn lent(settings: &Settings, plan: &Plan) -> Result<(Host, Option<String>), String> {
     let mut host = settings.host();
-    // Before anything computes: the pool can be built but once.
-    pool::build(settings.threads).map_err(|e| format!("cannot start the threads: {e}"))?;
-    let computes = |lane, computes| computes || lane == Lane::Device;
+    build_pool(settings)?;
+    let device = match computes(plan) {
+        true => Some(lend_machine(&mut host, settings)?),
+        false => None,
+    };
+    Ok((host, device))
+}
+
+/// To be called before anything computes; once it is built, the pool stays as it is.
+pub(crate) fn build_pool(settings: &Settings) -> Result<(), String> {
+    pool::build(settings.threads).map_err(|e| format!("cannot start the threads: {e}"))
+}
+
+/// Whether a node that is to run wants a device.
+pub(crate) fn computes(plan: &Plan) -> bool {
     let mut needed = plan
         .nodes()
         .filter(|node| node.is_needed())
         .map(|node| node.kind());
-    if !needed.any(|kind| computes(kind.declaration.lane, kind.declaration.computes)) {
-        return Ok((host, None));
-    }
+    needed.any(|kind| kind.declaration.computes || kind.declaration.lane == Lane::Device)
+}
+
+/// Opens the device and lends it; the answer is what it is.
+pub(crate) fn lend_machine(host: &mut Host, settings: &Settings) -> Result<String, String> {
     let machine = Machine::open(settings.device, settings.precision, settings.weights)
         .map_err(|error| error.to_string())?;
     let device = machine.why().to_owned();
@@ -101,11 +116,20 @@ pub(crate) fn lent(settings: &Settings, plan: &Plan) -> Result<(Host, Option<Str
         host.within = pool::within();
     }
     host.extensions.insert(machine);
-    Ok((host, Some(device)))
+    Ok(device)
+}
+
+/// Listens to signals; a system that refuses is told of.
+pub(crate) fn listen(stop: &Stop, terminal: &Terminal, heard: impl Fn() + Send + 'static) {
+    if let Err(error) = stop::listen(stop.clone(), heard) {
+        terminal.say(&format!(
+            "warning: signals will not stop the run gently: {error}"
+        ));
+    }
 }
 
 /// Prints outputs that are words or numbers; others are there for nodes that save them.
-fn values(report: &Report, terminal: &mut Terminal) -> io::Result<()> {
+pub(crate) fn values(report: &Report, terminal: &mut Terminal) -> io::Result<()> {
     for (name, value) in &report.values {
         match value.literal() {
             Some(literal) => terminal.print(&format!("{name} = {literal}\n"))?,
@@ -118,44 +142,4 @@ fn values(report: &Report, terminal: &mut Terminal) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// How events are shown; a stdout that fails asks the run to stop.
-struct Face<'a> {
-    progress: Option<Progress>,
-    stop: &'a Stop,
-    failed: Option<io::Error>,
-}
-
-impl<'a> Face<'a> {
-    fn new(json: bool, stop: &'a Stop, terminal: &Terminal) -> Self {
-        let progress = (!json).then(|| Progress::new(terminal));
-        Self {
-            progress,
-            stop,
-            failed: None,
-        }
-    }
-
-    fn tell(&mut self, event: &Event) {
-        if self.failed.is_some() {
-            return;
-        }
-        let told = match &mut self.progress {
-            Some(progress) => progress.tell(event),
-            None => json::print(event),
-        };
-        if let Err(error) = told {
-            self.stop.stop();
-            self.failed = Some(error);
-        }
-    }
-
-    /// What went wrong with stdout, unless it was closed: that is the reader's right.
-    fn finish(self) -> io::Result<()> {
-        match self.failed {
-            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => Ok(()),
-        }
-    }
 }

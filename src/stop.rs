@@ -1,4 +1,4 @@
-//! Signals: the first Ctrl-C or SIGTERM asks the run to stop, the second ends the program.
+//! Signals: the first Ctrl-C or SIGTERM asks to stop, the second ends the program.
 
 use std::io;
 
@@ -6,16 +6,18 @@ use ldm_engine::Stop;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::terminal::Terminal;
-
 /// What a shell expects of a program that Ctrl-C ended.
 const STOPPED: i32 = 130;
 
-/// Listens to signals from now on, on a thread of its own.
+/// What is said to the first while a run is under way.
+pub(crate) const STOPPING: &str = "stopping at the next step; once more stops at once";
+
+/// Listens to signals from now on, on a thread of its own. The first uses `stop`, then calls
+/// `heard`.
 ///
 /// # Errors
 /// When the system refuses.
-pub(crate) fn listen(stop: Stop, terminal: Terminal) -> io::Result<()> {
+pub(crate) fn listen(stop: Stop, heard: impl Fn() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let wait = move || {
         for _ in signals.forever() {
@@ -23,7 +25,7 @@ pub(crate) fn listen(stop: Stop, terminal: Terminal) -> io::Result<()> {
                 std::process::exit(STOPPED);
             }
             stop.stop();
-            terminal.say("stopping at the next step; once more stops at once");
+            heard();
         }
     };
     std::thread::Builder::new()

@@ -36,11 +36,8 @@ pub(crate) fn verify(mut args: VerifyArgs, terminal: &mut Terminal) -> io::Resul
     let pictures = std::mem::take(&mut args.pictures);
     let settings = Settings::from(args);
     let stop = Stop::new();
-    if let Err(error) = stop::listen(stop.clone(), terminal.clone()) {
-        terminal.say(&format!(
-            "warning: signals will not stop the run gently: {error}"
-        ));
-    }
+    let said = terminal.clone();
+    run::listen(&stop, terminal, move || said.say(stop::STOPPING));
     let mut bench = Bench {
         kinds: Kinds::new(ldm_nodes::list()),
         cache: settings.cache(),

@@ -8,7 +8,7 @@ use std::any::{Any, TypeId, type_name};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::event::{Event, NodeEvent, State};
@@ -26,8 +26,10 @@ pub struct Stop(Arc<Asked>);
 #[derive(Debug, Default)]
 struct Asked {
     all: AtomicBool,
+    /// Whether `but` was ever filled: asked at every step, so without a lock.
+    ending: AtomicBool,
     /// Nodes that may go on to their end although the run ends.
-    but: OnceLock<HashSet<String>>,
+    but: Mutex<Option<HashSet<String>>>,
 }
 
 impl Stop {
@@ -42,11 +44,15 @@ impl Stop {
     }
 
     /// Asks the run to end early: those of `nodes` that are running go on to their end, the
-    /// others stop at their next step, and none starts. Heard once; a later [`Stop::stop`] stops
-    /// these, too.
-    pub fn stop_all_but(&self, nodes: HashSet<String>) {
-        // Asked twice, the first set stands: nothing started since.
-        let _ = self.0.but.set(nodes);
+    /// others stop at their next step, and none starts. Asked again, only those in both sets go
+    /// on; a later [`Stop::stop`] stops these, too.
+    pub fn stop_all_but(&self, mut nodes: HashSet<String>) {
+        let mut but = self.but();
+        if let Some(before) = but.take() {
+            nodes.retain(|node| before.contains(node));
+        }
+        *but = Some(nodes);
+        self.0.ending.store(true, Ordering::Release);
     }
 
     /// Whether it was asked to.
@@ -56,13 +62,20 @@ impl Stop {
 
     /// Whether the run starts nothing more.
     pub(crate) fn is_ending(&self) -> bool {
-        self.is_stopped() || self.0.but.get().is_some()
+        self.is_stopped() || self.0.ending.load(Ordering::Acquire)
     }
 
     /// Whether a node that runs is to stop.
     pub(crate) fn stops(&self, node: &str) -> bool {
-        let but = self.0.but.get();
-        self.is_stopped() || but.is_some_and(|nodes| !nodes.contains(node))
+        let stale = || {
+            let but = self.but();
+            but.as_ref().is_some_and(|nodes| !nodes.contains(node))
+        };
+        self.is_stopped() || (self.is_ending() && stale())
+    }
+
+    fn but(&self) -> MutexGuard<'_, Option<HashSet<String>>> {
+        self.0.but.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -227,7 +240,7 @@ impl Ctx<'_> {
     /// When the path leaves the folder, or the file system refuses.
     pub fn write(&mut self, path: &WritePath, index: usize, bytes: &[u8]) -> Result<&Written> {
         let name = crate::template::with_index(path.text(), index);
-        let written = self.writer.write(&name, bytes)?;
+        let written = self.writer.write(self.name(), &name, bytes)?;
         if let Some(taken) = &written.instead_of {
             let message = format!("{taken} holds something else; wrote {}", written.path);
             self.reporter.note(message);
@@ -247,7 +260,7 @@ impl Ctx<'_> {
         fill: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<()> {
         let name = crate::template::with_index(path.text(), 0);
-        let files = self.writer.write_folder(&name, fill)?;
+        let files = self.writer.write_folder(self.name(), &name, fill)?;
         if let Some(taken) = files.first().and_then(|file| file.instead_of.as_ref()) {
             let message = format!("{taken} holds something else; wrote beside it");
             self.reporter.note(message);

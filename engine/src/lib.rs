@@ -103,7 +103,9 @@
 //! [`Graph::read`] → [`Plan::new`] → [`Run::new`] → [`Run::go`], which calls the listener on the
 //! caller's thread with every [`Event`] and answers a [`Report`]: the [`Done`] lists, failures as
 //! [`Diagnostic`]s, and the values of the roots. Keep one [`Cache`] for the life of the process.
-//! [`Change::between`] compares two plans; a [`Lock`] holds a later one to an earlier.
+//! [`Change::between`] compares two plans; [`SameWork::between`] says which running nodes the
+//! next plan still wants, and [`Stop::stop_all_but`] ends the others. A [`Lock`] holds a later
+//! plan to an earlier.
 
 // The derives name this crate by its outer name; its own tests use them too.
 extern crate self as ldm_engine;
@@ -146,9 +148,9 @@ pub use ldm_engine_derive::{Choice, Node, Outputs};
 pub use literal::{Args, Call, Lit};
 pub use lock::{Lock, Locked, Locker};
 pub use node::{Arity, Declare, In, Node, Outputs, Port};
-pub use paths::{Search, Written};
+pub use paths::{Own, Search, Written};
 pub use place::{Place, Source, Span, Spanned};
-pub use plan::{Options, Plan, Planned, Wire};
+pub use plan::{Options, Plan, Planned, SameWork, Wire};
 pub use run::{Fate, Host, Outlook, Report, Run, Within};
 pub use setting::{Bounds, ReadPath, Setting, SettingInfo, Shape, Variant, WritePath};
 pub use value::{Bool, Data, DataType, Float, Hasher, Identity, Int, Storage, Text, Value};

@@ -5,12 +5,13 @@
 //!
 //! Promises
 //! - No write leaves the output folder: absolute paths, `..` and links that lead out are refused.
-//! - A file is whole or absent, and other content is never replaced unless `overwrite` says so.
+//! - A file is whole or absent, and other content is never replaced unless `overwrite` says so, or
+//!   the same node of this program wrote it and it stands as written (`Own`).
 
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::files::OpenFile;
@@ -142,11 +143,35 @@ pub struct Written {
     pub instead_of: Option<String>,
 }
 
+/// What the runs of one program wrote, so that a later run of it replaces that and nothing else.
+/// Cloning shares it.
+#[derive(Debug, Clone, Default)]
+pub struct Own(Arc<Mutex<HashMap<String, (String, Identity)>>>);
+
+impl Own {
+    /// Whether `node` wrote `name` as it stands, `found` telling how that is.
+    fn has(&self, node: &str, name: &str, found: impl FnOnce() -> Option<Identity>) -> bool {
+        let wrote = self.lock().get(name).cloned();
+        wrote.is_some_and(|(who, what)| who == node && found() == Some(what))
+    }
+
+    fn insert(&self, node: &str, name: &str, identity: Identity) {
+        let what = (node.to_owned(), identity);
+        self.lock().insert(name.to_owned(), what);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (String, Identity)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Writes files under one folder.
 #[derive(Debug)]
 pub struct Writer {
     out: PathBuf,
     overwrite: bool,
+    /// What earlier runs of this program wrote.
+    own: Option<Own>,
     /// What this run wrote; it never replaces its own files.
     claimed: Mutex<HashMap<String, Identity>>,
 }
@@ -157,8 +182,16 @@ impl Writer {
         Self {
             out: out.into(),
             overwrite,
+            own: None,
             claimed: Mutex::default(),
         }
+    }
+
+    /// The same, which may replace what `own` knows, and lets it know more.
+    #[must_use]
+    pub fn owning(mut self, own: Option<Own>) -> Self {
+        self.own = own;
+        self
     }
 
     /// The output folder.
@@ -166,18 +199,16 @@ impl Writer {
         &self.out
     }
 
-    /// Writes `bytes` to `path` under the output folder. The same bytes already there are kept;
-    /// for other content the next free `-2` is taken, or with `overwrite` it is replaced.
+    /// Writes `bytes` to `path` under the output folder, for a node. The same bytes already there
+    /// are kept; for other content the next free `-2` is taken, or it is replaced: with
+    /// `overwrite`, or when it is the node's own.
     ///
     /// # Errors
     /// When the path leaves the folder, or the file system refuses.
-    pub fn write(&self, path: &str, bytes: &[u8]) -> Result<Written> {
+    pub fn write(&self, node: &str, path: &str, bytes: &[u8]) -> Result<Written> {
         check_relative(path)?;
         let identity = Identity(*blake3::hash(bytes).as_bytes());
-        let mut claimed = self
-            .claimed
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         for number in 1..10_000 {
             let name = numbered(path, number);
             let instead_of = (number > 1).then(|| path.to_owned());
@@ -185,12 +216,15 @@ impl Writer {
             let claim = claimed.get(&name);
             let stands = target.exists();
             let same = stands && holds(&target, bytes);
-            let free = !stands || same || (self.overwrite && claim.is_none());
+            let free = !stands
+                || same
+                || (claim.is_none() && self.replaces(node, &name, || hash_of(&target).ok()));
             if !free || claim.is_some_and(|other| *other != identity) {
                 continue;
             }
             if !same {
                 persist(&target, bytes, stands).map_err(|e| self.failed(&name, &e))?;
+                self.own(node, &name, identity);
             }
             claimed.insert(name.clone(), identity);
             return Ok(Written {
@@ -212,6 +246,7 @@ impl Writer {
     /// When the path leaves the folder, `fill` fails, or the file system refuses.
     pub fn write_folder(
         &self,
+        node: &str,
         path: &str,
         fill: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Vec<Written>> {
@@ -221,27 +256,22 @@ impl Writer {
         let made = new_folder(beside).map_err(|e| self.failed(path, &e))?;
         fill(made.path())?;
         let files = contents(made.path())?;
-        let whole: Vec<&[u8]> = files
-            .iter()
-            .flat_map(|(name, hash)| [name.as_bytes(), &hash.0[..]])
-            .collect();
-        let identity = Identity::of(&whole);
-        let mut claimed = self
-            .claimed
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let identity = hash_of_all(&files);
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         for number in 1..10_000 {
             let name = numbered(path, number);
             let target = self.place(&name)?;
             let claim = claimed.get(&name);
             let stands = target.symlink_metadata().is_ok();
             let same = target.is_dir() && contents(&target).is_ok_and(|found| found == files);
-            let free = !stands || same || (self.overwrite && claim.is_none());
+            let found = || contents(&target).ok().map(|files| hash_of_all(&files));
+            let free = !stands || same || (claim.is_none() && self.replaces(node, &name, found));
             if !free || claim.is_some_and(|other| *other != identity) {
                 continue;
             }
             if !same {
                 replace_folder(&made, &target, beside).map_err(|e| self.failed(&name, &e))?;
+                self.own(node, &name, identity);
             }
             claimed.insert(name.clone(), identity);
             let instead_of = (number > 1).then(|| path.to_owned());
@@ -254,6 +284,22 @@ impl Writer {
             return Ok(files.iter().map(written).collect());
         }
         Err(Error::new(format!("no free name beside {path}")).hint("pass `--overwrite`"))
+    }
+
+    /// Whether other content that stands there may go.
+    fn replaces(&self, node: &str, name: &str, found: impl FnOnce() -> Option<Identity>) -> bool {
+        let own = || {
+            self.own
+                .as_ref()
+                .is_some_and(|own| own.has(node, name, found))
+        };
+        self.overwrite || own()
+    }
+
+    fn own(&self, node: &str, name: &str, identity: Identity) {
+        if let Some(own) = &self.own {
+            own.insert(node, name, identity);
+        }
     }
 
     /// The place of a file to write; see [`Writer::place`].
@@ -343,9 +389,7 @@ fn contents(folder: &Path) -> Result<Vec<(String, Identity)>> {
         let Ok(name) = entry.file_name().into_string() else {
             return Err(Error::new("a file's name is no text"));
         };
-        let mut hasher = blake3::Hasher::new();
-        std::io::copy(&mut std::fs::File::open(entry.path())?, &mut hasher)?;
-        files.push((name, Identity(*hasher.finalize().as_bytes())));
+        files.push((name, hash_of(&entry.path())?));
     }
     files.sort();
     Ok(files)
@@ -364,6 +408,21 @@ fn replace_folder(made: &tempfile::TempDir, target: &Path, beside: &Path) -> std
         std::fs::rename(&old, target)?;
     }
     renamed
+}
+
+/// The hash of a file's content.
+fn hash_of(path: &Path) -> std::io::Result<Identity> {
+    let mut hasher = blake3::Hasher::new();
+    std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
+    Ok(Identity(*hasher.finalize().as_bytes()))
+}
+
+/// The hash of a folder's files and their names.
+fn hash_of_all(files: &[(String, Identity)]) -> Identity {
+    let parts = files
+        .iter()
+        .flat_map(|(name, hash)| [name.as_bytes(), &hash.0[..]]);
+    Identity::of(&parts.collect::<Vec<_>>())
 }
 
 fn holds(path: &Path, bytes: &[u8]) -> bool {
@@ -418,13 +477,13 @@ mod tests {
         let out = tempfile::tempdir().unwrap();
         let writer = Writer::new(out.path(), false);
         let files = writer
-            .write_folder("sub/model", fill(&[("b", "2"), ("a", "1")]))
+            .write_folder("save", "sub/model", fill(&[("b", "2"), ("a", "1")]))
             .unwrap();
         let paths: Vec<&str> = files.iter().map(|file| &file.path[..]).collect();
         assert_eq!(paths, ["sub/model/a", "sub/model/b"]);
         let again = Writer::new(out.path(), false);
         let files = again
-            .write_folder("sub/model", fill(&[("a", "1"), ("b", "2")]))
+            .write_folder("save", "sub/model", fill(&[("a", "1"), ("b", "2")]))
             .unwrap();
         assert!(files.iter().all(|file| file.kept));
         assert_eq!(
@@ -438,15 +497,15 @@ mod tests {
     fn other_content_takes_a_free_name_or_replaces_the_whole_folder() {
         let out = tempfile::tempdir().unwrap();
         Writer::new(out.path(), false)
-            .write_folder("model", fill(&[("a", "1"), ("c", "3")]))
+            .write_folder("save", "model", fill(&[("a", "1"), ("c", "3")]))
             .unwrap();
         let beside = Writer::new(out.path(), false)
-            .write_folder("model", fill(&[("a", "2")]))
+            .write_folder("save", "model", fill(&[("a", "2")]))
             .unwrap();
         assert_eq!(beside[0].path, "model-2/a");
         assert_eq!(beside[0].instead_of.as_deref(), Some("model"));
         Writer::new(out.path(), true)
-            .write_folder("model", fill(&[("a", "2")]))
+            .write_folder("save", "model", fill(&[("a", "2")]))
             .unwrap();
         assert_eq!(
             names(&out.path().join("model")),
@@ -460,12 +519,12 @@ mod tests {
     fn a_folder_that_fails_half_way_leaves_nothing() {
         let out = tempfile::tempdir().unwrap();
         let writer = Writer::new(out.path(), false);
-        let failed = writer.write_folder("model", |folder| {
+        let failed = writer.write_folder("save", "model", |folder| {
             std::fs::write(folder.join("a"), "1")?;
             Err(Error::new("no more"))
         });
         assert_eq!(failed.unwrap_err().message(), "no more");
         assert_eq!(names(out.path()), [""; 0]);
-        assert!(writer.write_folder("../model", |_| Ok(())).is_err());
+        assert!(writer.write_folder("save", "../model", |_| Ok(())).is_err());
     }
 }

@@ -15,3 +15,4 @@ mod running;
 mod show;
 mod stopping;
 mod verify;
+mod watch;

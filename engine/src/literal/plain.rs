@@ -261,7 +261,11 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: 2000,
+            failure_persistence: None,
+            ..Default::default()
+        })]
 
         #[test]
         fn what_is_given_is_what_ron_gives(text in text()) {
@@ -273,7 +277,9 @@ mod tests {
     fn a_common_file_is_plain() {
         let text = r#"// A house.
             Graph(
-                inputs: { "prompt": Text("a \"red\" house"), "x": Float(-1.5e-3), "on": Bool(true) },
+                inputs: {
+                    "prompt": Text("a \"red\" house"), "x": Float(-1.5e-3), "on": Bool(true),
+                },
                 nodes: {
                     "text": Say(text: Input("prompt"), weight: 0x10), /* said */
                     "row": Row(words: ["text", "mix.a",], shape: Round, last: None, seed: -12),

@@ -20,8 +20,10 @@ mod link;
 mod order;
 mod parts;
 mod resolve;
+mod same;
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -35,6 +37,7 @@ use crate::value::Value;
 
 pub(crate) use bind::{Bound, bind};
 pub(crate) use parts::PartFile;
+pub use same::SameWork;
 
 /// What a user asks for beside the graph.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +54,8 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub(crate) name: String,
+    /// The graph file and those of its parts.
+    pub(crate) sources: BTreeSet<PathBuf>,
     pub(crate) nodes: Vec<Planned>,
     /// Node numbers so that every wire leads forward.
     pub(crate) order: Vec<usize>,
@@ -142,6 +147,11 @@ impl Plan {
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&Planned> {
         self.nodes.iter().find(|node| *node.name == *name)
+    }
+
+    /// The graph file and those of its parts, as messages call them.
+    pub fn sources(&self) -> impl Iterator<Item = &Path> {
+        self.sources.iter().map(PathBuf::as_path)
     }
 
     /// Every file and folder that the nodes read, found where it is: for `watch` and `lock`.
@@ -336,6 +346,7 @@ impl<'a> Planner<'a> {
         self.check_parts(&raw);
         let mut plan = Plan {
             name: graph.source.name.clone(),
+            sources: self.sources(),
             nodes,
             order: Vec::new(),
             roots: Vec::new(),
@@ -351,6 +362,15 @@ impl<'a> Planner<'a> {
             self.choose_roots(graph, &raw, &mut plan);
         }
         plan
+    }
+
+    fn sources(&self) -> BTreeSet<PathBuf> {
+        let names = self.scopes.iter().map(|scope| &scope.graph.source.name);
+        names
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .map(PathBuf::from)
+            .collect()
     }
 
     /// The last `--set` for that target, as a literal of the wanted form.

@@ -30,6 +30,7 @@ use crate::cache::{Cache, Record};
 use crate::ctx::{Extensions, Stop};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Done, Event};
+use crate::paths::Own;
 use crate::plan::Plan;
 use crate::value::{Data, Value};
 
@@ -43,6 +44,9 @@ pub struct Host {
     pub out: PathBuf,
     /// Whether other content is replaced.
     pub overwrite: bool,
+    /// What earlier runs of this program wrote, which later ones may replace; `None` when
+    /// nothing is to be replaced.
+    pub own: Option<Own>,
     /// Where previews may be put.
     pub previews: Option<PathBuf>,
     /// Where long nodes keep unfinished work, to continue in another run.
@@ -98,6 +102,7 @@ impl Default for Host {
         Self {
             out: PathBuf::from("out"),
             overwrite: false,
+            own: None,
             previews: None,
             work: None,
             threads: 1,

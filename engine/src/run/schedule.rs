@@ -55,7 +55,7 @@ struct Waiting {
 
 pub(super) fn go(run: &Run<'_>, listen: &mut dyn FnMut(&Event)) -> Report {
     let start = Instant::now();
-    let writer = Writer::new(run.host.out.clone(), run.host.overwrite);
+    let writer = Writer::new(run.host.out.clone(), run.host.overwrite).owning(run.host.own.clone());
     listen(&Event::Plan {
         nodes: run.plan.nodes.len(),
     });

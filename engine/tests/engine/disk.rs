@@ -189,7 +189,9 @@ fn every_flipped_byte_and_every_cut_of_any_entry_still_gives_the_right_answer() 
 fn promise_4_the_disk_tier_keeps_to_its_byte_budget() {
     let budget = 60_000;
     let mut lab = Lab::new(
-        r#"Graph(nodes: { "a": Say(text: "a"), "b": Shout(words: "a"), "c": Join(a: "a", b: "b") })"#,
+        r#"Graph(nodes: {
+            "a": Say(text: "a"), "b": Shout(words: "a"), "c": Join(a: "a", b: "b"),
+        })"#,
     );
     for round in 0..40 {
         lab.set("a.text", "x".repeat(40 + round));

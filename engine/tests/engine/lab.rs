@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ldm_engine::{
@@ -392,6 +393,47 @@ impl Node for Slow {
     }
 }
 
+/// Takes steps until the test lets it go.
+///
+/// ```ron
+/// "wait": Wait(words: "text", until: "the bell")
+/// ```
+#[derive(Node)]
+pub struct Wait {
+    /// What it says then.
+    words: In<Words>,
+    /// What it waits for.
+    until: String,
+}
+
+impl Node for Wait {
+    type Out = Words;
+    fn run(&self, ctx: &mut Ctx) -> Result<Words> {
+        for step in 1..=60_000 {
+            ctx.step(step, 60_000)?;
+            if RUNG
+                .lock()
+                .expect("no test panics here")
+                .contains(&self.until)
+            {
+                return Ok(Words(ctx.get(&self.words).0.clone(), 8));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Err(Error::new("nobody rang"))
+    }
+}
+
+/// What was waited for and has come.
+static RUNG: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Lets every `Wait` go that waits for this.
+pub fn ring(what: &str) {
+    RUNG.lock()
+        .expect("no test panics here")
+        .push(what.to_owned());
+}
+
 /// Gives a number.
 ///
 /// ```ron
@@ -467,6 +509,7 @@ pub fn kinds() -> Kinds {
         kind::<Read>(),
         kind::<Fail>(),
         kind::<Slow>(),
+        kind::<Wait>(),
         kind::<Number>(),
         kind::<Title>(),
         kind::<Scale>(),

@@ -14,5 +14,6 @@ mod long;
 mod parts;
 mod properties;
 mod running;
+mod same;
 mod tidy;
 mod writing;

@@ -57,6 +57,42 @@ fn overwrite_replaces() {
 }
 
 #[test]
+fn what_the_same_node_wrote_before_is_replaced_and_nothing_else() {
+    let mut lab = saver("x-{index}.txt");
+    lab.file("out/x-1.txt", "of somebody");
+    lab.host.own = Some(Default::default());
+    lab.run_all();
+    lab.set("a.text", "b").run_all();
+    assert_eq!(lab.out("x-0.txt").as_deref(), Some("b"));
+    assert_eq!(lab.out("x-1.txt").as_deref(), Some("of somebody"));
+    assert_eq!(lab.out("x-1-2.txt").as_deref(), Some("b"));
+    lab.file("out/x-0.txt", "touched up by hand");
+    lab.set("a.text", "c").run_all();
+    assert_eq!(lab.out("x-0.txt").as_deref(), Some("touched up by hand"));
+    assert_eq!(lab.out("x-0-2.txt").as_deref(), Some("c"));
+}
+
+#[test]
+fn a_node_does_not_replace_what_another_one_wrote() {
+    let mut lab = Lab::new(
+        r#"Graph(nodes: {
+            "a": Say(text: "a"), "b": Say(text: "b"),
+            "first": Save(words: "a", path: "x.txt"),
+            "second": Save(words: "b", path: "x.txt"),
+        })"#,
+    );
+    lab.host.own = Some(Default::default());
+    lab.host.threads = 1;
+    lab.run_all();
+    let ran = lab.set("b.text", "c").run_all();
+    ran.ran(["b", "second"]).kept(["a", "first"]);
+    let mut said = [lab.out("x.txt"), lab.out("x-2.txt")];
+    said.sort();
+    assert_eq!(said, [Some("a".to_owned()), Some("c".to_owned())]);
+    assert_eq!(lab.out("x-3.txt"), None);
+}
+
+#[test]
 fn an_effect_is_kept_while_its_files_stand_else_it_alone_runs_again() {
     let lab = saver("x-{index}.txt");
     lab.run_all().ran(["a", "save"]);
