@@ -94,11 +94,16 @@ impl Search {
     }
 }
 
-/// A path relative to the working folder where that is shorter, for messages.
-pub fn shown(path: &Path) -> String {
+/// A path relative to the working folder where it is below that.
+pub(crate) fn short(path: &Path) -> &Path {
     let here = std::env::current_dir().ok();
-    let short = here.and_then(|here| path.strip_prefix(here).ok());
-    short.unwrap_or(path).display().to_string()
+    let below = here.and_then(|here| path.strip_prefix(here).ok());
+    below.unwrap_or(path)
+}
+
+/// The same for messages.
+pub fn shown(path: &Path) -> String {
+    short(path).display().to_string()
 }
 
 /// What a node's setting names and where it was found.

@@ -10,7 +10,7 @@ use crate::facts::{FactSet, Facts};
 use crate::kind::Kind;
 use crate::literal::Lit;
 use crate::node::{AnyNode, Parts};
-use crate::paths::{Located, Search, shown};
+use crate::paths::{Located, Search, short, shown};
 use crate::place::{Span, Spanned};
 use crate::setting::{Mismatch, Shape};
 
@@ -246,9 +246,10 @@ fn locate(
             return;
         }
         match search.find(&node.folder, text) {
+            // Errors about what is inside name the file by this path.
             Ok(path) => reads.push(Located {
                 text: text.to_owned(),
-                path,
+                path: short(&path).to_owned(),
             }),
             Err(paths) => {
                 let message = format!("`{}`: there is no file `{text}`", node.name);
