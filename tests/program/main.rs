@@ -12,6 +12,7 @@ mod lab;
 mod lock;
 mod pages;
 mod running;
+mod shipped;
 mod show;
 mod stopping;
 mod verify;
