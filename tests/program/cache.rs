@@ -66,6 +66,41 @@ fn a_new_seed_in_a_new_process_runs_its_cone_and_loads_each_model_once() {
 }
 
 #[test]
+fn a_caption_that_reads_the_same_runs_its_encoder_and_stops_there() {
+    let lab = Lab::new();
+    lab.graph(PICTURE, &[]).code(0);
+    let same = lab.graph(PICTURE, &["--json", "--set", "wanted.text=a  red house"]);
+    assert_eq!(names(&done(same.code(0)), "ran"), ["wanted"]);
+    let other = lab.graph(PICTURE, &["--json", "--set", "wanted.text=a blue house"]);
+    let cone = ["wanted", "latent", "image", "save"];
+    assert_eq!(names(&done(other.code(0)), "ran"), cone);
+}
+
+#[test]
+fn a_latent_that_was_evicted_below_a_kept_picture_is_not_made_again() {
+    let lab = Lab::new();
+    lab.graph(PICTURE, &[]).code(0);
+    let objects = std::fs::read_dir(lab.path("cache/ldm-graph/objects")).expect("objects");
+    let paths = objects.map(|entry| entry.expect("an entry").path());
+    let is_latent = |path: &std::path::PathBuf| {
+        let bytes = std::fs::read(path).expect("an object");
+        bytes.starts_with(b"ldm-graph object 1 Latent/")
+    };
+    let latents: Vec<_> = paths.filter(is_latent).collect();
+    assert_eq!(latents.len(), 2, "the noise and the picture's");
+    for latent in latents {
+        std::fs::remove_file(latent).expect("it was there");
+    }
+    assert_eq!(
+        names(&done(lab.graph(PICTURE, &["--json"]).code(0)), "ran"),
+        [""; 0]
+    );
+    std::fs::remove_file(lab.path("out/a-0.png")).expect("it was there");
+    let again = lab.graph(PICTURE, &["--json"]);
+    assert_eq!(names(&done(again.code(0)), "ran"), ["save"]);
+}
+
+#[test]
 fn without_a_cache_nothing_is_found_and_nothing_kept() {
     let lab = Lab::new();
     let all = [
