@@ -6,6 +6,7 @@
 //!
 //! The parts stay beside the key, so that a run can say what changed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -136,14 +137,14 @@ impl KeyParts {
     }
 
     /// Why a node with these parts runs, `before` being those of its last run.
-    pub(crate) fn why(&self, before: Option<&Labels>) -> String {
+    pub(crate) fn why(&self, before: Option<&Labels>) -> Cow<'static, str> {
         match (before, self.kind.nature) {
-            (_, Nature::Volatile) => "it always runs".to_owned(),
-            (None, _) => "it is new".to_owned(),
+            (_, Nature::Volatile) => "it always runs".into(),
+            (None, _) => "it is new".into(),
             (Some(before), Nature::Effect) if before.key == self.key => {
-                "its files are gone or changed".to_owned()
+                "its files are gone or changed".into()
             }
-            (Some(before), _) => self.labels().because(before, &self.kind),
+            (Some(before), _) => self.labels().because(before, &self.kind).into(),
         }
     }
 }

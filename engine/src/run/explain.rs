@@ -139,7 +139,7 @@ impl Foresight<'_> {
             }
             None => {
                 let before = self.run.cache.before(&plan.name, &planned.name);
-                let because = parts.why(before.as_ref());
+                let because = parts.why(before.as_ref()).into_owned();
                 Fate::Runs { because }
             }
         }

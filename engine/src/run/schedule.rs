@@ -1,6 +1,7 @@
 //! The scheduler: which node is settled, wanted, started and finished. It waits for nothing: what
 //! needs a lane is laid out as a job, and whoever has done it brings the answer.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -469,7 +470,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Remembers the key's parts for the next run, and says what moved since the last.
-    fn because(&self, node: usize) -> Option<String> {
+    fn because(&self, node: usize) -> Option<Cow<'static, str>> {
         let parts = self.slots[node].parts.as_ref()?;
         let before = self.remember(node).map(|before| before.labels());
         Some(parts.why(before.as_ref()))
@@ -648,7 +649,7 @@ impl<'a> Scheduler<'a> {
     }
 
     fn fail_with(&mut self, node: usize, errors: Vec<Diagnostic>, seconds: Option<f64>) {
-        let because = errors.first().map(|error| error.message.clone());
+        let because = errors.first().map(|error| error.message.clone().into());
         let name = &self.run.plan.nodes[node].name;
         let failed = NodeEvent {
             seconds,
