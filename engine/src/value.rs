@@ -10,7 +10,9 @@
 //! `Int`, `Float` and `Bool` live here because settings are made of them).
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,25 @@ impl std::hash::Hash for Identity {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+/// A table by identity.
+pub(crate) type IdentityMap<T> = HashMap<Identity, T, BuildHasherDefault<FirstBytes>>;
+
+/// Takes the one number that an [`Identity`] writes for its hash.
+#[derive(Default)]
+pub(crate) struct FirstBytes(u64);
+
+impl std::hash::Hasher for FirstBytes {
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("an identity writes a number");
+    }
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -21,6 +21,7 @@ mod order;
 mod parts;
 mod resolve;
 mod same;
+mod table;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ use crate::value::Value;
 pub(crate) use bind::{Bound, bind};
 pub(crate) use parts::PartFile;
 pub use same::SameWork;
+use table::Table;
 
 /// What a user asks for beside the graph.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +62,10 @@ pub struct Plan {
     /// Node numbers so that every wire leads forward.
     pub(crate) order: Vec<usize>,
     pub(crate) roots: Vec<Root>,
+    /// The nodes that feed each needed one, each once.
+    pub(crate) parents: Table,
+    /// The needed nodes that each one feeds.
+    pub(crate) children: Table,
     pub(crate) search: Search,
     /// Graph files used as nodes.
     pub(crate) parts: Vec<PartFile>,
@@ -123,6 +129,8 @@ impl Plan {
         match planner.errors.is_empty() {
             true => {
                 plan.search = options.search.clone();
+                plan.parents = Table::parents(&plan.nodes);
+                plan.children = plan.parents.turned();
                 Ok(plan)
             }
             false => Err(sorted(planner.errors, &graph.source.name)),
@@ -233,17 +241,27 @@ impl Planned {
         place_of(span, &self.source, &self.flags)
     }
 
+    /// The wires of all ports, port by port.
+    pub(crate) fn wires(&self) -> impl Iterator<Item = &Wire> + Clone {
+        self.ports.iter().flatten()
+    }
+
+    /// `of` every wire of the ports, where it gives something for all of them.
+    pub(crate) fn of_wires<T>(&self, of: impl Fn(&Wire) -> Option<T>) -> Option<Vec<T>> {
+        let mut all = Vec::with_capacity(self.ports.iter().map(Vec::len).sum());
+        for wire in self.wires() {
+            all.push(of(wire)?);
+        }
+        Some(all)
+    }
+
     /// Every node that this one needs, by number.
     pub(crate) fn parents(&self) -> impl Iterator<Item = usize> {
         let linked = self.linked.iter().map(|(_, _, wire)| wire);
-        self.ports
-            .iter()
-            .flatten()
-            .chain(linked)
-            .filter_map(|wire| match wire {
-                Wire::Node { node, .. } => Some(*node),
-                Wire::Value(_) => None,
-            })
+        self.wires().chain(linked).filter_map(|wire| match wire {
+            Wire::Node { node, .. } => Some(*node),
+            Wire::Value(_) => None,
+        })
     }
 
     pub(crate) fn is_effect(&self) -> bool {
@@ -350,6 +368,8 @@ impl<'a> Planner<'a> {
             nodes,
             order: Vec::new(),
             roots: Vec::new(),
+            parents: Table::default(),
+            children: Table::default(),
             search: Search::default(),
             parts: self.part_files(),
         };
