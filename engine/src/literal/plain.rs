@@ -82,7 +82,8 @@ impl<'a> Reader<'a> {
         self.depth += 1;
         (self.depth <= DEEPEST).then_some(())?;
         self.trivia()?;
-        let mut items = Vec::new();
+        // Most brackets hold one thing, or nothing, or far more.
+        let mut items = Vec::with_capacity((self.next() != close).into());
         while self.next() != close {
             items.push(read(self)?);
             self.trivia()?;

@@ -98,15 +98,15 @@ impl Planned {
     /// Whether an error only says that a setting is missing which is there, but whose own fault
     /// was told already.
     fn was_told(&self, error: &Diagnostic) -> bool {
-        let read = |name: &Spanned<String>| {
-            let same = |known: &Spanned<String>| known.value == name.value;
+        let read = |name: &str| {
+            let same = |known: &Spanned<String>| known.value == name;
             self.settings.iter().any(|(known, _)| same(known))
                 || self.linked.iter().any(|(known, ..)| same(known))
         };
         let unread = self.fields.iter().filter(|(name, _)| !read(name));
         let says = |name: &str| format!("`{}` needs `{name}`", self.name);
         unread
-            .map(|(name, _)| says(&name.value))
+            .map(|(name, _)| says(name))
             .any(|words| error.message == words)
     }
 

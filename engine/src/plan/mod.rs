@@ -87,7 +87,7 @@ pub struct Planned {
     pub(crate) source: Arc<Source>,
     pub(crate) span: Span,
     /// Where each field stands, for errors while running.
-    pub(crate) fields: Vec<(Spanned<String>, Spanned<Lit>)>,
+    pub(crate) fields: Vec<(&'static str, Span)>,
     /// Sources of values that the spans of `--set` flags point into.
     pub(crate) flags: Arc<Vec<Arc<Source>>>,
     /// Wires of each port in the order of the kind's ports.
@@ -230,11 +230,8 @@ impl Planned {
 
     /// Where one of its fields stands; its name where the field is left out.
     pub fn field_place(&self, field: Option<&str>) -> Place {
-        let found = self
-            .fields
-            .iter()
-            .find(|(name, _)| Some(name.value.as_str()) == field);
-        self.place_of(found.map_or(self.span, |(_, value)| value.span))
+        let found = self.fields.iter().find(|(name, _)| Some(*name) == field);
+        self.place_of(found.map_or(self.span, |(_, span)| *span))
     }
 
     pub(crate) fn place_of(&self, span: Span) -> Place {
