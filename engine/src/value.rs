@@ -101,36 +101,59 @@ impl<'de> Deserialize<'de> for Identity {
 }
 
 /// Builds an [`Identity`] from parts, each with its length before it.
-#[derive(Default, Clone)]
-pub struct Hasher(blake3::Hasher);
+///
+/// Most parts are short and calls are what they cost, so bytes are gathered; most identities are
+/// of so few that no state is needed at all.
+#[derive(Clone)]
+pub struct Hasher {
+    gathered: [u8; ROOM],
+    filled: usize,
+    /// What came before, where it was more than there is room for.
+    before: Option<blake3::Hasher>,
+}
+
+/// Bytes that are gathered: more than the key of a node with a few links and settings has.
+const ROOM: usize = 512;
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self {
+            gathered: [0; ROOM],
+            filled: 0,
+            before: None,
+        }
+    }
+}
 
 impl Hasher {
     /// Adds one part.
     pub fn part(&mut self, bytes: &[u8]) -> &mut Self {
-        let length = (bytes.len() as u64).to_le_bytes();
-        // Most parts are short, and calls are what they cost: length and bytes go in together.
-        let (mut both, end) = ([0; 64], length.len() + bytes.len());
-        match both.get_mut(length.len()..end) {
-            Some(room) => {
-                room.copy_from_slice(bytes);
-                both[..length.len()].copy_from_slice(&length);
-                self.0.update(&both[..end]);
-            }
-            None => {
-                self.0.update(&length).update(bytes);
-            }
-        }
+        self.more(&(bytes.len() as u64).to_le_bytes());
+        self.more(bytes);
         self
     }
 
     /// Adds bytes to the last part, whose whole length an earlier part told.
     pub(crate) fn more(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        let end = self.filled + bytes.len();
+        if let Some(room) = self.gathered.get_mut(self.filled..end) {
+            room.copy_from_slice(bytes);
+            self.filled = end;
+            return;
+        }
+        let before = self.before.get_or_insert_default();
+        before.update(&self.gathered[..self.filled]).update(bytes);
+        self.filled = 0;
     }
 
     /// The identity of all parts so far.
     pub fn finish(&self) -> Identity {
-        Identity(*self.0.finalize().as_bytes())
+        let gathered = &self.gathered[..self.filled];
+        let hash = match &self.before {
+            None => blake3::hash(gathered),
+            Some(before) => before.clone().update(gathered).finalize(),
+        };
+        Identity(*hash.as_bytes())
     }
 }
 

@@ -82,8 +82,9 @@ impl<'a> Reader<'a> {
         self.depth += 1;
         (self.depth <= DEEPEST).then_some(())?;
         self.trivia()?;
-        // Most brackets hold one thing, or nothing, or far more.
-        let mut items = Vec::with_capacity((self.next() != close).into());
+        // Most brackets hold nothing, a thing or two, or far more.
+        let room = if self.next() == close { 0 } else { 2 };
+        let mut items = Vec::with_capacity(room);
         while self.next() != close {
             items.push(read(self)?);
             self.trivia()?;
