@@ -222,6 +222,13 @@ impl Past {
         }
     }
 
+    /// Makes room for the keys of so many nodes: a table that grows hashes all names again.
+    pub(crate) fn reserve(&self, nodes: usize) {
+        let mut keys = self.keys();
+        let more = nodes.saturating_sub(keys.nodes.len());
+        keys.nodes.reserve(more);
+    }
+
     /// Remembers the parts of a node's key; the answer is what was there.
     pub(crate) fn remember(&self, node: &Arc<str>, parts: &Arc<KeyParts>) -> Option<Before> {
         let mut keys = self.keys();

@@ -133,13 +133,15 @@ fn keep(cache: &Cache, results: &Receiver<Keep>) {
 impl<'a> Scheduler<'a> {
     fn new(run: &'a Run<'a>) -> Self {
         let slots = slots(run.plan);
+        let past = run.cache.past(&run.plan.name);
+        past.reserve(slots.len());
         let first = run.plan.order.iter().copied();
         let first =
             first.filter(|at| slots[*at].phase == Phase::Waiting && slots[*at].unknown == 0);
         Self {
             run,
             numerics: run.host.numerics.as_str().into(),
-            past: run.cache.past(&run.plan.name),
+            past,
             tasks: first.map(Task::Settle).collect(),
             slots,
             cpu: Waiting::default(),
