@@ -427,3 +427,29 @@ scalar!(
     |value: &bool| Lit::Bool(*value),
     |text| Ok(text.parse()?)
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_any_length_are_hashed_as_one_text() {
+        for lengths in [
+            [0, 1, 2],
+            [500, 4, 1],
+            [496, 0, 0],
+            [600, 3, 511],
+            [3, 5000, 9],
+        ] {
+            let (mut hasher, mut whole) = (Hasher::default(), Vec::new());
+            for length in lengths {
+                let bytes: Vec<u8> = (0..length).map(|at: usize| at.to_le_bytes()[0]).collect();
+                hasher.part(&bytes);
+                whole.extend((length as u64).to_le_bytes());
+                whole.extend(bytes);
+            }
+            let expected = Identity(*blake3::hash(&whole).as_bytes());
+            assert_eq!(hasher.finish(), expected, "{lengths:?}");
+        }
+    }
+}

@@ -191,3 +191,69 @@ fn priority(floor: f64, ticks: u64, cost: f64, bytes: u64) -> Priority {
     let worth = floor + cost.max(0.0) / bytes.max(1) as f64;
     (worth.to_bits(), ticks)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::value::Text;
+
+    const BUDGET: u64 = 300;
+
+    /// GreedyDual-Size told plainly: all priorities are looked at, the lowest goes.
+    #[derive(Default)]
+    struct Plain {
+        kept: Vec<(Priority, usize)>,
+        floor: f64,
+        ticks: u64,
+    }
+
+    impl Plain {
+        fn keep(&mut self, number: usize, cost: f64) {
+            let bytes = text(number).bytes();
+            let known = self.kept.iter().position(|(_, other)| *other == number);
+            if let Some(at) = known {
+                self.kept.remove(at);
+            }
+            self.kept.sort_unstable();
+            while self.used() + bytes > BUDGET {
+                let (lowest, _) = self.kept.remove(0);
+                self.floor = f64::from_bits(lowest.0);
+            }
+            self.ticks += 1;
+            let priority = priority(self.floor, self.ticks, cost, bytes);
+            self.kept.push((priority, number));
+        }
+
+        fn used(&self) -> u64 {
+            let bytes = self.kept.iter().map(|(_, number)| text(*number).bytes());
+            bytes.sum()
+        }
+    }
+
+    fn text(number: usize) -> Value {
+        Value::new(Text("x".repeat(20 * number)))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn what_is_cheap_large_and_long_unused_goes_first(
+            uses in prop::collection::vec(0..9_usize, 0..200),
+        ) {
+            let (mut memory, mut plain) = (Memory::new(BUDGET), Plain::default());
+            for number in uses {
+                let cost = [0.0, 2.0, 4.0, 1.0, 3.0][number % 5];
+                memory.keep(&text(number), cost);
+                plain.keep(number, cost);
+                let kept = |number: &usize| memory.object(&text(*number).identity()).is_some();
+                let mut expected: Vec<_> = plain.kept.iter().map(|(_, number)| *number).collect();
+                expected.sort_unstable();
+                prop_assert_eq!((0..9).filter(kept).collect::<Vec<_>>(), expected);
+                prop_assert_eq!(memory.used(), plain.used());
+            }
+        }
+    }
+}
