@@ -98,7 +98,7 @@ impl Progress {
     }
 
     fn node(&mut self, event: &NodeEvent) {
-        let node = &event.node;
+        let node = &*event.node;
         match event.state {
             State::Running => {
                 let why = event.because.as_deref().unwrap_or("it has not run before");
@@ -116,7 +116,7 @@ impl Progress {
             State::Ran => {
                 let bar = self.take(node);
                 let seconds = event.seconds.unwrap_or(0.0);
-                let line = bar.map_or_else(|| node.clone(), |bar| bar.finished(seconds));
+                let line = bar.map_or_else(|| node.to_owned(), |bar| bar.finished(seconds));
                 match seconds > LONG {
                     true => self.say(&line),
                     false => self.whisper(&line),

@@ -163,7 +163,8 @@ impl Reporter {
 /// What a node's `run` may reach.
 pub struct Ctx<'a> {
     pub(crate) reporter: Reporter,
-    pub(crate) inputs: &'a [Vec<Value>],
+    /// What came in on all links, port by port.
+    pub(crate) inputs: &'a [Value],
     pub(crate) reads: &'a [Located],
     pub(crate) read_identities: &'a [Identity],
     pub(crate) files: &'a FileTable,
@@ -181,16 +182,16 @@ impl Ctx<'_> {
     /// `Vec<Arc<T>>` of a `Vec<In<T>>`.
     pub fn get<P: Port>(&self, port: &P) -> P::Got {
         let value = |at: &crate::node::In<P::Data>| {
-            let value = self.inputs[at.port][at.item].get::<P::Data>();
+            let value = self.inputs[at.link].get::<P::Data>();
             value.expect("planning checked the type of every link")
         };
-        P::gather(port.ins().into_iter().map(value).collect())
+        port.gather(value)
     }
 
     /// The identities of what came in, for handles that are made of other handles.
     pub fn identities<P: Port>(&self, port: &P) -> Vec<Identity> {
-        let identity = |at: &crate::node::In<P::Data>| self.inputs[at.port][at.item].identity();
-        port.ins().into_iter().map(identity).collect()
+        let identity = |at: &crate::node::In<P::Data>| self.inputs[at.link].identity();
+        port.ins().iter().map(identity).collect()
     }
 
     /// Opens a file that a setting names; its content is what the key was made of.

@@ -3,7 +3,10 @@
 //! `{"event":"plan","nodes":7}` comes first, `{"event":"done",…}` last, and its lists hold every
 //! planned node exactly once.
 
-use serde::Serialize;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
 
 /// One event of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -85,8 +88,9 @@ pub enum From {
 /// A node's state moved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NodeEvent {
-    /// The node's name; inner nodes of parts are `hires/decode`.
-    pub node: String,
+    /// The node's name, shared with the plan; inner nodes of parts are `hires/decode`.
+    #[serde(serialize_with = "as_text")]
+    pub node: Arc<str>,
     /// What it does now.
     pub state: State,
     /// Steps done, with `Progress`.
@@ -103,14 +107,14 @@ pub struct NodeEvent {
     pub from: Option<From>,
     /// Why it runs, with `Running`; what went wrong, with `Failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub because: Option<String>,
+    pub because: Option<Cow<'static, str>>,
 }
 
 impl NodeEvent {
     /// A bare state.
-    pub fn new(node: &str, state: State) -> Self {
+    pub fn new(node: &Arc<str>, state: State) -> Self {
         Self {
-            node: node.to_owned(),
+            node: node.clone(),
             state,
             step: None,
             steps: None,
@@ -119,6 +123,11 @@ impl NodeEvent {
             because: None,
         }
     }
+}
+
+/// `serde` serialises what is shared only with a feature that warns of what reading it back does.
+fn as_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
 }
 
 /// The sum of a run; every planned node is in exactly one of the first six lists, each in the

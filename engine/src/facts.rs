@@ -48,8 +48,8 @@ impl std::fmt::Debug for FactSet {
 /// What a kind's `facts` sees and gives.
 pub struct Facts<'a> {
     pub(crate) kind: &'a Kind,
-    /// Facts on each port, in the order of the links.
-    pub(crate) inputs: &'a [Vec<FactSet>],
+    /// Facts on all links, port by port.
+    pub(crate) inputs: &'a [FactSet],
     pub(crate) outputs: Vec<FactSet>,
     pub(crate) reads: &'a [Located],
 }
@@ -61,12 +61,12 @@ impl Facts<'_> {
     /// if let Some(latent) = facts.of::<LatentFacts, _>(&self.latent) { … }
     /// ```
     pub fn of<F: Send + Sync + 'static, T: Data>(&self, port: &In<T>) -> Option<Arc<F>> {
-        self.inputs.get(port.port)?.get(port.item)?.get()
+        self.inputs.get(port.link)?.get()
     }
 
     /// The facts of type `F` on every link of a port, in order; unknown ones are `None`.
     pub fn all<F: Send + Sync + 'static, P: Port>(&self, port: &P) -> Vec<Option<Arc<F>>> {
-        port.ins().into_iter().map(|one| self.of(one)).collect()
+        port.ins().iter().map(|one| self.of(one)).collect()
     }
 
     /// States a fact of the first output.

@@ -6,12 +6,13 @@
 //!
 //! The parts stay beside the key, so that a run can say what changed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::kind::{Kind, Nature};
+use crate::kind::{Kind, Nature, PortInfo};
 use crate::plan::Bound;
 use crate::value::{Hasher, Identity};
 
@@ -23,8 +24,8 @@ const LAYOUT: &[u8] = b"ldm-graph key 1";
 pub(crate) struct KeyParts {
     kind: Arc<Kind>,
     bound: Arc<Bound>,
-    /// Identities on each port.
-    ports: Vec<Vec<Identity>>,
+    /// Identities on all links, port by port, as many on each as `bound` counts.
+    links: Vec<Identity>,
     /// Contents of the files, in the order in which the node shows them.
     files: Vec<Identity>,
     numerics: Arc<str>,
@@ -35,14 +36,14 @@ impl KeyParts {
     pub(crate) fn new(
         kind: Arc<Kind>,
         bound: Arc<Bound>,
-        ports: Vec<Vec<Identity>>,
+        links: Vec<Identity>,
         files: Vec<Identity>,
         numerics: Arc<str>,
     ) -> Self {
         let mut parts = Self {
             kind,
             bound,
-            ports,
+            links,
             files,
             numerics,
             key: Identity([0; 32]),
@@ -56,26 +57,30 @@ impl KeyParts {
         self.key
     }
 
-    /// The same parts with other identities on the ports.
-    pub(crate) fn set_ports(&mut self, ports: Vec<Vec<Identity>>) {
-        self.ports = ports;
+    /// The same parts with other identities on the links.
+    pub(crate) fn set_links(&mut self, links: Vec<Identity>) {
+        self.links = links;
         self.key = self.hash();
     }
 
-    /// Whether the identities on the ports are those of `ports`.
-    pub(crate) fn ports_are<T>(
-        &self,
-        ports: &[Vec<T>],
-        identity: impl Fn(&T) -> Option<Identity>,
-    ) -> bool {
-        let same = |was: &Identity, now: &T| identity(now) == Some(*was);
-        let port = |(was, now): (&Vec<Identity>, &Vec<T>)| {
-            was.len() == now.len() && was.iter().zip(now).all(|(was, now)| same(was, now))
-        };
-        self.ports.len() == ports.len() && self.ports.iter().zip(ports).all(port)
+    /// Whether these are the identities on the links.
+    pub(crate) fn links_are(&self, links: impl Iterator<Item = Option<Identity>>) -> bool {
+        links.eq(self.links.iter().copied().map(Some))
     }
 
-    /// Whether all but the ports is this; a bound node belongs to one kind.
+    /// The ports that are linked, with the identities on each.
+    fn ports(&self) -> impl Iterator<Item = (&PortInfo, &[Identity])> {
+        let mut rest = self.links.as_slice();
+        let counted = self.kind.declaration.ports.iter().zip(&self.bound.counts);
+        let ports = counted.map(move |(info, count)| {
+            let (port, after) = rest.split_at(*count);
+            rest = after;
+            (info, port)
+        });
+        ports.filter(|(_, identities)| !identities.is_empty())
+    }
+
+    /// Whether all but the links is this; a bound node belongs to one kind.
     pub(crate) fn are_of(&self, bound: &Arc<Bound>, files: &[Identity], numerics: &str) -> bool {
         Arc::ptr_eq(&self.bound, bound) && self.files == files && *self.numerics == *numerics
     }
@@ -90,10 +95,7 @@ impl KeyParts {
                 .part(name.as_bytes())
                 .part(value.as_bytes());
         }
-        for (info, identities) in self.kind.declaration.ports.iter().zip(&self.ports) {
-            if identities.is_empty() {
-                continue;
-            }
+        for (info, identities) in self.ports() {
             hasher.part(b"port").part(info.name.as_bytes());
             hasher.part(&(identities.len() as u64).to_le_bytes());
             for identity in identities {
@@ -112,9 +114,7 @@ impl KeyParts {
     /// The parts as plain data.
     pub(crate) fn labels(&self) -> Labels {
         let settings = self.bound.keyed.iter();
-        let ports = self.kind.declaration.ports.iter().zip(&self.ports);
         let files = self.bound.reads.iter().zip(&self.files);
-        let wired = ports.filter(|(_, identities)| !identities.is_empty());
         Labels {
             key: self.key,
             kind: self.kind.name.to_owned(),
@@ -122,8 +122,9 @@ impl KeyParts {
             settings: settings
                 .map(|(name, value)| ((*name).to_owned(), value.clone()))
                 .collect(),
-            ports: wired
-                .map(|(info, identities)| (info.name.to_owned(), identities.clone()))
+            ports: self
+                .ports()
+                .map(|(info, identities)| (info.name.to_owned(), identities.to_vec()))
                 .collect(),
             files: files
                 .map(|(read, identity)| (read.text.clone(), *identity))
@@ -136,14 +137,14 @@ impl KeyParts {
     }
 
     /// Why a node with these parts runs, `before` being those of its last run.
-    pub(crate) fn why(&self, before: Option<&Labels>) -> String {
+    pub(crate) fn why(&self, before: Option<&Labels>) -> Cow<'static, str> {
         match (before, self.kind.nature) {
-            (_, Nature::Volatile) => "it always runs".to_owned(),
-            (None, _) => "it is new".to_owned(),
+            (_, Nature::Volatile) => "it always runs".into(),
+            (None, _) => "it is new".into(),
             (Some(before), Nature::Effect) if before.key == self.key => {
-                "its files are gone or changed".to_owned()
+                "its files are gone or changed".into()
             }
-            (Some(before), _) => self.labels().because(before, &self.kind),
+            (Some(before), _) => self.labels().because(before, &self.kind).into(),
         }
     }
 }

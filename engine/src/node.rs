@@ -68,16 +68,15 @@ pub fn keep_different(written: &mut Vec<(&'static str, Lit, Lit)>, infos: &[Sett
 ///
 /// `Option<In<T>>` is a port that may be left open, `Vec<In<T>>` takes a list.
 pub struct In<T> {
-    pub(crate) port: usize,
-    pub(crate) item: usize,
+    /// Its number among all links of the node, port by port.
+    pub(crate) link: usize,
     data: PhantomData<fn() -> T>,
 }
 
 impl<T> In<T> {
-    fn new(port: usize, item: usize) -> Self {
+    fn new(link: usize) -> Self {
         Self {
-            port,
-            item,
+            link,
             data: PhantomData,
         }
     }
@@ -103,30 +102,27 @@ pub trait Port: Sized {
     /// How many links it takes.
     const ARITY: Arity;
 
-    /// The field, with `count` links wired to port number `port`.
-    fn wire(port: usize, count: usize) -> Self;
+    /// The field, wired to `count` links, the first of which is number `first` of the node's.
+    fn wire(first: usize, count: usize) -> Self;
     /// Every `In` inside.
-    fn ins(&self) -> Vec<&In<Self::Data>>;
-    /// Puts the values of [`Port::ins`] into the form the node gets.
-    fn gather(values: Vec<Arc<Self::Data>>) -> Self::Got;
+    fn ins(&self) -> &[In<Self::Data>];
+    /// Puts the value of every `In` inside into the form the node gets.
+    fn gather(&self, value: impl Fn(&In<Self::Data>) -> Arc<Self::Data>) -> Self::Got;
 }
-
-/// The invariant that planning keeps for every port.
-const WIRED: &str = "a plan wires every port that must be";
 
 impl<T: Data> Port for In<T> {
     type Data = T;
     type Got = Arc<T>;
     const ARITY: Arity = Arity::One;
 
-    fn wire(port: usize, _count: usize) -> Self {
-        Self::new(port, 0)
+    fn wire(first: usize, _count: usize) -> Self {
+        Self::new(first)
     }
-    fn ins(&self) -> Vec<&In<T>> {
-        vec![self]
+    fn ins(&self) -> &[In<T>] {
+        std::slice::from_ref(self)
     }
-    fn gather(mut values: Vec<Arc<T>>) -> Arc<T> {
-        values.pop().expect(WIRED)
+    fn gather(&self, value: impl Fn(&In<T>) -> Arc<T>) -> Arc<T> {
+        value(self)
     }
 }
 
@@ -135,14 +131,14 @@ impl<T: Data> Port for Option<In<T>> {
     type Got = Option<Arc<T>>;
     const ARITY: Arity = Arity::Optional;
 
-    fn wire(port: usize, count: usize) -> Self {
-        (count > 0).then(|| In::new(port, 0))
+    fn wire(first: usize, count: usize) -> Self {
+        (count > 0).then(|| In::new(first))
     }
-    fn ins(&self) -> Vec<&In<T>> {
-        self.iter().collect()
+    fn ins(&self) -> &[In<T>] {
+        self.as_slice()
     }
-    fn gather(mut values: Vec<Arc<T>>) -> Option<Arc<T>> {
-        values.pop()
+    fn gather(&self, value: impl Fn(&In<T>) -> Arc<T>) -> Option<Arc<T>> {
+        self.as_ref().map(value)
     }
 }
 
@@ -151,14 +147,14 @@ impl<T: Data> Port for Vec<In<T>> {
     type Got = Vec<Arc<T>>;
     const ARITY: Arity = Arity::Many;
 
-    fn wire(port: usize, count: usize) -> Self {
-        (0..count).map(|item| In::new(port, item)).collect()
+    fn wire(first: usize, count: usize) -> Self {
+        (first..first + count).map(In::new).collect()
     }
-    fn ins(&self) -> Vec<&In<T>> {
-        self.iter().collect()
+    fn ins(&self) -> &[In<T>] {
+        self
     }
-    fn gather(values: Vec<Arc<T>>) -> Vec<Arc<T>> {
-        values
+    fn gather(&self, value: impl Fn(&In<T>) -> Arc<T>) -> Vec<Arc<T>> {
+        self.iter().map(value).collect()
     }
 }
 
@@ -269,7 +265,7 @@ pub struct Parts<'a> {
 impl Parts<'_> {
     /// The port field number `index`.
     pub fn port<P: Port>(&self, index: usize) -> P {
-        P::wire(index, self.counts[index])
+        P::wire(self.counts[..index].iter().sum(), self.counts[index])
     }
 
     /// The setting field number `index`; its faults go to `faults`.

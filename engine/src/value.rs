@@ -10,7 +10,9 @@
 //! `Int`, `Float` and `Bool` live here because settings are made of them).
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,25 @@ impl std::hash::Hash for Identity {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+/// A table by identity.
+pub(crate) type IdentityMap<T> = HashMap<Identity, T, BuildHasherDefault<FirstBytes>>;
+
+/// Takes the one number that an [`Identity`] writes for its hash.
+#[derive(Default)]
+pub(crate) struct FirstBytes(u64);
+
+impl std::hash::Hasher for FirstBytes {
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("an identity writes a number");
+    }
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -80,36 +101,59 @@ impl<'de> Deserialize<'de> for Identity {
 }
 
 /// Builds an [`Identity`] from parts, each with its length before it.
-#[derive(Default, Clone)]
-pub struct Hasher(blake3::Hasher);
+///
+/// Most parts are short and calls are what they cost, so bytes are gathered; most identities are
+/// of so few that no state is needed at all.
+#[derive(Clone)]
+pub struct Hasher {
+    gathered: [u8; ROOM],
+    filled: usize,
+    /// What came before, where it was more than there is room for.
+    before: Option<blake3::Hasher>,
+}
+
+/// Bytes that are gathered: more than the key of a node with a few links and settings has.
+const ROOM: usize = 512;
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self {
+            gathered: [0; ROOM],
+            filled: 0,
+            before: None,
+        }
+    }
+}
 
 impl Hasher {
     /// Adds one part.
     pub fn part(&mut self, bytes: &[u8]) -> &mut Self {
-        let length = (bytes.len() as u64).to_le_bytes();
-        // Most parts are short, and calls are what they cost: length and bytes go in together.
-        let (mut both, end) = ([0; 64], length.len() + bytes.len());
-        match both.get_mut(length.len()..end) {
-            Some(room) => {
-                room.copy_from_slice(bytes);
-                both[..length.len()].copy_from_slice(&length);
-                self.0.update(&both[..end]);
-            }
-            None => {
-                self.0.update(&length).update(bytes);
-            }
-        }
+        self.more(&(bytes.len() as u64).to_le_bytes());
+        self.more(bytes);
         self
     }
 
     /// Adds bytes to the last part, whose whole length an earlier part told.
     pub(crate) fn more(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        let end = self.filled + bytes.len();
+        if let Some(room) = self.gathered.get_mut(self.filled..end) {
+            room.copy_from_slice(bytes);
+            self.filled = end;
+            return;
+        }
+        let before = self.before.get_or_insert_default();
+        before.update(&self.gathered[..self.filled]).update(bytes);
+        self.filled = 0;
     }
 
     /// The identity of all parts so far.
     pub fn finish(&self) -> Identity {
-        Identity(*self.0.finalize().as_bytes())
+        let gathered = &self.gathered[..self.filled];
+        let hash = match &self.before {
+            None => blake3::hash(gathered),
+            Some(before) => before.clone().update(gathered).finalize(),
+        };
+        Identity(*hash.as_bytes())
     }
 }
 
@@ -383,3 +427,29 @@ scalar!(
     |value: &bool| Lit::Bool(*value),
     |text| Ok(text.parse()?)
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_any_length_are_hashed_as_one_text() {
+        for lengths in [
+            [0, 1, 2],
+            [500, 4, 1],
+            [496, 0, 0],
+            [600, 3, 511],
+            [3, 5000, 9],
+        ] {
+            let (mut hasher, mut whole) = (Hasher::default(), Vec::new());
+            for length in lengths {
+                let bytes: Vec<u8> = (0..length).map(|at: usize| at.to_le_bytes()[0]).collect();
+                hasher.part(&bytes);
+                whole.extend((length as u64).to_le_bytes());
+                whole.extend(bytes);
+            }
+            let expected = Identity(*blake3::hash(&whole).as_bytes());
+            assert_eq!(hasher.finish(), expected, "{lengths:?}");
+        }
+    }
+}

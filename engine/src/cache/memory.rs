@@ -5,11 +5,13 @@
 //!   cheap to make again and large goes first, what was not used for long ages.
 //! - Handles are in no result tier; they are remembered apart and hold no weights for the cache.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::value::{Identity, Storage, Value};
+use crate::value::{Identity, IdentityMap, Storage, Value};
 
 /// Most records of actions in memory; each takes a few hundred bytes.
 const MOST_RECORDS: usize = 1 << 20;
@@ -35,15 +37,17 @@ pub(crate) struct Record {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     budget: u64,
-    actions: HashMap<Identity, Record>,
+    actions: IdentityMap<Arc<Record>>,
     action_order: VecDeque<Identity>,
-    objects: HashMap<Identity, Object>,
-    queue: BTreeSet<(Priority, Identity)>,
+    objects: IdentityMap<Object>,
+    /// Each object once, lowest first, under a priority that it has or had: use only raises them,
+    /// so what comes out with the one that it has is the lowest of all.
+    queue: BinaryHeap<Reverse<(Priority, Identity)>>,
     used: u64,
     /// Priority of the last eviction: what is used again starts from here.
     floor: f64,
     ticks: u64,
-    handles: HashMap<Identity, Value>,
+    handles: IdentityMap<Value>,
     handle_order: VecDeque<Identity>,
 }
 
@@ -82,8 +86,8 @@ impl Memory {
     }
 
     /// What is known of the run with that key.
-    pub(super) fn record(&self, key: &Identity) -> Option<&Record> {
-        self.actions.get(key)
+    pub(super) fn record(&self, key: &Identity) -> Option<Arc<Record>> {
+        self.actions.get(key).cloned()
     }
 
     /// The value of that identity, if kept.
@@ -108,7 +112,7 @@ impl Memory {
     }
 
     /// Keeps what is known of a run.
-    pub(super) fn keep_record(&mut self, key: Identity, record: Record) {
+    pub(super) fn keep_record(&mut self, key: Identity, record: Arc<Record>) {
         if self.actions.insert(key, record).is_none() {
             self.action_order.push_back(key);
         }
@@ -141,18 +145,11 @@ impl Memory {
         if bytes > self.budget || self.touch(&identity).is_some() {
             return;
         }
-        while self.used + bytes > self.budget {
-            let Some((priority, worst)) = self.queue.pop_first() else {
-                break;
-            };
-            self.floor = f64::from_bits(priority.0);
-            if let Some(object) = self.objects.remove(&worst) {
-                self.used -= object.bytes;
-            }
-        }
-        let priority = self.priority(cost, bytes);
+        while self.used + bytes > self.budget && self.evict() {}
+        self.ticks += 1;
+        let priority = priority(self.floor, self.ticks, cost, bytes);
         self.used += bytes;
-        self.queue.insert((priority, identity));
+        self.queue.push(Reverse((priority, identity)));
         self.objects.insert(
             identity,
             Object {
@@ -164,23 +161,99 @@ impl Memory {
         );
     }
 
-    fn touch(&mut self, identity: &Identity) -> Option<Value> {
-        let object = self.objects.get(identity)?;
-        let (cost, bytes) = (object.cost, object.bytes);
-        let priority = self.priority(cost, bytes);
-        let object = self.objects.get_mut(identity)?;
-        self.queue.remove(&(object.priority, *identity));
-        object.priority = priority;
-        let value = object.value.clone();
-        self.queue.insert((priority, *identity));
-        Some(value)
+    /// Drops the object of the lowest priority; the answer is whether there was one.
+    fn evict(&mut self) -> bool {
+        while let Some(Reverse((priority, identity))) = self.queue.pop() {
+            let now = self.objects[&identity].priority;
+            if now != priority {
+                self.queue.push(Reverse((now, identity)));
+                continue;
+            }
+            self.floor = f64::from_bits(priority.0);
+            let object = self.objects.remove(&identity);
+            self.used -= object.map_or(0, |object| object.bytes);
+            return true;
+        }
+        false
     }
 
-    /// Non-negative floats order as their bits do.
-    #[allow(clippy::cast_precision_loss)]
-    fn priority(&mut self, cost: f64, bytes: u64) -> Priority {
+    fn touch(&mut self, identity: &Identity) -> Option<Value> {
+        let object = self.objects.get_mut(identity)?;
         self.ticks += 1;
-        let worth = self.floor + cost.max(0.0) / bytes.max(1) as f64;
-        (worth.to_bits(), self.ticks)
+        object.priority = priority(self.floor, self.ticks, object.cost, object.bytes);
+        Some(object.value.clone())
+    }
+}
+
+/// Non-negative floats order as their bits do.
+#[allow(clippy::cast_precision_loss)]
+fn priority(floor: f64, ticks: u64, cost: f64, bytes: u64) -> Priority {
+    let worth = floor + cost.max(0.0) / bytes.max(1) as f64;
+    (worth.to_bits(), ticks)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::value::Text;
+
+    const BUDGET: u64 = 300;
+
+    /// GreedyDual-Size told plainly: all priorities are looked at, the lowest goes.
+    #[derive(Default)]
+    struct Plain {
+        kept: Vec<(Priority, usize)>,
+        floor: f64,
+        ticks: u64,
+    }
+
+    impl Plain {
+        fn keep(&mut self, number: usize, cost: f64) {
+            let bytes = text(number).bytes();
+            let known = self.kept.iter().position(|(_, other)| *other == number);
+            if let Some(at) = known {
+                self.kept.remove(at);
+            }
+            self.kept.sort_unstable();
+            while self.used() + bytes > BUDGET {
+                let (lowest, _) = self.kept.remove(0);
+                self.floor = f64::from_bits(lowest.0);
+            }
+            self.ticks += 1;
+            let priority = priority(self.floor, self.ticks, cost, bytes);
+            self.kept.push((priority, number));
+        }
+
+        fn used(&self) -> u64 {
+            let bytes = self.kept.iter().map(|(_, number)| text(*number).bytes());
+            bytes.sum()
+        }
+    }
+
+    fn text(number: usize) -> Value {
+        Value::new(Text("x".repeat(20 * number)))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn what_is_cheap_large_and_long_unused_goes_first(
+            uses in prop::collection::vec(0..9_usize, 0..200),
+        ) {
+            let (mut memory, mut plain) = (Memory::new(BUDGET), Plain::default());
+            for number in uses {
+                let cost = [0.0, 2.0, 4.0, 1.0, 3.0][number % 5];
+                memory.keep(&text(number), cost);
+                plain.keep(number, cost);
+                let kept = |number: &usize| memory.object(&text(*number).identity()).is_some();
+                let mut expected: Vec<_> = plain.kept.iter().map(|(_, number)| *number).collect();
+                expected.sort_unstable();
+                prop_assert_eq!((0..9).filter(kept).collect::<Vec<_>>(), expected);
+                prop_assert_eq!(memory.used(), plain.used());
+            }
+        }
     }
 }

@@ -43,10 +43,13 @@ pub struct Cache {
     past: Mutex<HashMap<String, Past>>,
 }
 
-/// The keys of a plan's last run by node.
+/// The keys of a plan's last run by node; cloning shares it.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Past(Arc<Mutex<Keys>>);
+
 #[derive(Debug, Default)]
-struct Past {
-    nodes: HashMap<String, Before>,
+struct Keys {
+    nodes: HashMap<Arc<str>, Before>,
     /// Whether a key moved since the folder was told.
     moved: bool,
 }
@@ -99,11 +102,11 @@ impl Cache {
     }
 
     /// What is known of the run with that key, and where that stood.
-    pub(crate) fn find(&self, key: &Identity) -> Option<(Record, event::From)> {
+    pub(crate) fn find(&self, key: &Identity) -> Option<(Arc<Record>, event::From)> {
         if let Some(record) = self.memory().record(key) {
-            return Some((record.clone(), event::From::Memory));
+            return Some((record, event::From::Memory));
         }
-        let record = self.disk.as_ref()?.record(key)?;
+        let record = Arc::new(self.disk.as_ref()?.record(key)?);
         self.memory().keep_record(*key, record.clone());
         Some((record, event::From::Disk))
     }
@@ -125,7 +128,7 @@ impl Cache {
     }
 
     /// Keeps a record and what of its values may be kept, in memory.
-    pub(crate) fn store(&self, key: Identity, record: Record, values: &[Option<Value>]) {
+    pub(crate) fn store(&self, key: Identity, record: Arc<Record>, values: &[Option<Value>]) {
         let mut memory = self.memory();
         for value in values.iter().flatten() {
             memory.keep(value, record.seconds);
@@ -147,64 +150,42 @@ impl Cache {
         }
     }
 
-    /// The parts of a node's key in the last run of that plan, here or in another process.
-    pub(crate) fn before(&self, plan: &str, node: &str) -> Option<Labels> {
-        let mut all = self.past();
-        self.past_of(&mut all, plan)
-            .nodes
-            .get(node)
-            .map(Before::labels)
-    }
-
-    /// The same, where that run was in this process.
-    pub(crate) fn last(&self, plan: &str, node: &str) -> Option<Arc<KeyParts>> {
-        match self.past().get(plan)?.nodes.get(node)? {
-            Before::Here(parts) => Some(parts.clone()),
-            Before::Elsewhere(_) => None,
+    /// What is known of the last run of that plan, here or in another process.
+    pub(crate) fn past(&self, plan: &str) -> Past {
+        let mut all = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(past) = all.get(plan) {
+            return past.clone();
         }
-    }
-
-    /// Remembers the parts of a node's key; the answer is what was there.
-    pub(crate) fn remember(&self, plan: &str, node: &str, parts: &Arc<KeyParts>) -> Option<Before> {
-        let mut all = self.past();
-        let past = self.past_of(&mut all, plan);
-        let here = Before::Here(parts.clone());
-        let before = match past.nodes.get_mut(node) {
-            Some(before) => Some(std::mem::replace(before, here)),
-            None => past.nodes.insert(node.to_owned(), here),
+        let elsewhere = |disk: &Arc<Disk>| disk.ron(Sort::Plan, &place(plan));
+        let read: Option<BTreeMap<String, Labels>> = self.disk.as_ref().and_then(elsewhere);
+        let labels = read.unwrap_or_default().into_iter();
+        let nodes = labels.map(|(node, labels)| (node.into(), Before::Elsewhere(labels)));
+        let keys = Keys {
+            nodes: nodes.collect(),
+            moved: false,
         };
-        past.moved |= before.as_ref().map(Before::key) != Some(parts.key());
-        before
+        let past = Past(Arc::new(Mutex::new(keys)));
+        all.insert(plan.to_owned(), past.clone());
+        past
     }
 
     /// Writes the keys of a plan's last run to the folder; nodes that it no longer has go.
-    pub(crate) fn keep_past<'a>(&self, plan: &str, nodes: impl Iterator<Item = &'a str>) {
+    pub(crate) fn keep_past<'a>(
+        &self,
+        plan: &str,
+        past: &Past,
+        nodes: impl Iterator<Item = &'a str>,
+    ) {
         let Some(disk) = &self.disk else { return };
-        let mut all = self.past();
-        let past = self.past_of(&mut all, plan);
-        if !std::mem::take(&mut past.moved) {
+        let mut keys = past.keys();
+        if !std::mem::take(&mut keys.moved) {
             return;
         }
         let kept: BTreeMap<&str, Labels> = nodes
-            .filter_map(|node| Some((node, past.nodes.get(node)?.labels())))
+            .filter_map(|node| Some((node, keys.nodes.get(node)?.labels())))
             .collect();
-        drop(all);
+        drop(keys);
         disk.keep_ron(Sort::Plan, &place(plan), &kept);
-    }
-
-    fn past_of<'a>(&self, all: &'a mut HashMap<String, Past>, plan: &str) -> &'a mut Past {
-        if !all.contains_key(plan) {
-            let elsewhere = |disk: &Arc<Disk>| disk.ron(Sort::Plan, &place(plan));
-            let read: Option<BTreeMap<String, Labels>> = self.disk.as_ref().and_then(elsewhere);
-            let labels = read.unwrap_or_default().into_iter();
-            let nodes = labels.map(|(node, labels)| (node, Before::Elsewhere(labels)));
-            let past = Past {
-                nodes: nodes.collect(),
-                moved: false,
-            };
-            all.insert(plan.to_owned(), past);
-        }
-        all.get_mut(plan).expect("it was just put there")
     }
 
     /// What went wrong with the folder since this was last asked, each thing told once.
@@ -222,12 +203,43 @@ impl Cache {
         dropped.into_iter().chain(disk.complaint()).collect()
     }
 
-    fn past(&self) -> MutexGuard<'_, HashMap<String, Past>> {
-        self.past.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Past {
+    /// The parts of a node's key in the last run.
+    pub(crate) fn before(&self, node: &str) -> Option<Labels> {
+        self.keys().nodes.get(node).map(Before::labels)
+    }
+
+    /// The same, where that run was in this process.
+    pub(crate) fn here(&self, node: &str) -> Option<Arc<KeyParts>> {
+        match self.keys().nodes.get(node)? {
+            Before::Here(parts) => Some(parts.clone()),
+            Before::Elsewhere(_) => None,
+        }
+    }
+
+    /// Makes room for the keys of so many nodes: a table that grows hashes all names again.
+    pub(crate) fn reserve(&self, nodes: usize) {
+        let mut keys = self.keys();
+        let more = nodes.saturating_sub(keys.nodes.len());
+        keys.nodes.reserve(more);
+    }
+
+    /// Remembers the parts of a node's key; the answer is what was there.
+    pub(crate) fn remember(&self, node: &Arc<str>, parts: &Arc<KeyParts>) -> Option<Before> {
+        let mut keys = self.keys();
+        let here = Before::Here(parts.clone());
+        let before = keys.nodes.insert(node.clone(), here);
+        keys.moved |= before.as_ref().map(Before::key) != Some(parts.key());
+        before
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

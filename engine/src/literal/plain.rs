@@ -82,7 +82,9 @@ impl<'a> Reader<'a> {
         self.depth += 1;
         (self.depth <= DEEPEST).then_some(())?;
         self.trivia()?;
-        let mut items = Vec::new();
+        // Most brackets hold nothing, a thing or two, or far more.
+        let room = if self.next() == close { 0 } else { 2 };
+        let mut items = Vec::with_capacity(room);
         while self.next() != close {
             items.push(read(self)?);
             self.trivia()?;

@@ -24,6 +24,8 @@ const LATER: &str = "(linked)";
 /// A node built from its settings, with its files found.
 pub(crate) struct Bound {
     pub(crate) node: Box<dyn AnyNode>,
+    /// Links wired to each port.
+    pub(crate) counts: Vec<usize>,
     /// In the order in which the node shows them; their contents enter the key in that order.
     pub(crate) reads: Vec<Located>,
     /// Settings that differ from their defaults.
@@ -65,25 +67,19 @@ impl Planner<'_> {
 
     fn facts(&self, plan: &Plan, number: usize, bound: &Bound) -> Result<Vec<FactSet>, Diagnostic> {
         let node = &plan.nodes[number];
-        let inputs: Vec<Vec<FactSet>> = node
-            .ports
-            .iter()
-            .map(|wires| wires.iter().map(|wire| facts_of(plan, wire)).collect())
-            .collect();
-        for (wires, info) in inputs.iter().zip(&node.kind.declaration.ports) {
-            if let Some(at) = wires.iter().position(|facts| facts.absent) {
-                let port = node
-                    .kind
-                    .declaration
-                    .ports
-                    .iter()
-                    .position(|p| p.name == info.name);
-                let from = plan.describe(&node.ports[port.unwrap_or(0)][at]);
+        let ports = node.kind.declaration.ports.iter().zip(&node.ports);
+        let wires = ports.flat_map(|(info, wires)| wires.iter().map(move |wire| (info, wire)));
+        let mut inputs = Vec::with_capacity(bound.counts.iter().sum());
+        for (info, wire) in wires {
+            let facts = facts_of(plan, wire);
+            if facts.absent {
+                let from = plan.describe(wire);
                 let message = format!("`{}.{}`: there is no `{from}`", node.name, info.name);
                 let place = node.field_place(Some(info.name));
                 let hint = format!("what was loaded has no {}", info.data);
                 return Err(Diagnostic::error(message).at(&place).hint(hint));
             }
+            inputs.push(facts);
         }
         let mut facts = Facts {
             kind: &node.kind,
@@ -102,15 +98,15 @@ impl Planned {
     /// Whether an error only says that a setting is missing which is there, but whose own fault
     /// was told already.
     fn was_told(&self, error: &Diagnostic) -> bool {
-        let read = |name: &Spanned<String>| {
-            let same = |known: &Spanned<String>| known.value == name.value;
+        let read = |name: &str| {
+            let same = |known: &Spanned<String>| known.value == name;
             self.settings.iter().any(|(known, _)| same(known))
                 || self.linked.iter().any(|(known, ..)| same(known))
         };
         let unread = self.fields.iter().filter(|(name, _)| !read(name));
         let says = |name: &str| format!("`{}` needs `{name}`", self.name);
         unread
-            .map(|(name, _)| says(&name.value))
+            .map(|(name, _)| says(name))
             .any(|words| error.message == words)
     }
 
@@ -175,8 +171,10 @@ pub(crate) fn bind(
         .map_err(|faults| mismatches(node, faults))?;
     let reads = locate(node, built.as_ref(), search)?;
     let infos = &node.kind.declaration.settings;
-    let (mut written, mut keyed) = (Vec::new(), Vec::new());
-    for (name, lit, key) in built.write(infos) {
+    let different = built.write(infos);
+    let mut written = Vec::with_capacity(different.len());
+    let mut keyed = Vec::with_capacity(different.len());
+    for (name, lit, key) in different {
         keyed.push((name, key.to_string()));
         written.push((name, lit));
     }
@@ -186,6 +184,7 @@ pub(crate) fn bind(
     );
     Ok(Bound {
         node: built,
+        counts,
         reads,
         written,
         keyed,

@@ -21,6 +21,7 @@ mod order;
 mod parts;
 mod resolve;
 mod same;
+mod table;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ use crate::value::Value;
 pub(crate) use bind::{Bound, bind};
 pub(crate) use parts::PartFile;
 pub use same::SameWork;
+use table::Table;
 
 /// What a user asks for beside the graph.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +62,10 @@ pub struct Plan {
     /// Node numbers so that every wire leads forward.
     pub(crate) order: Vec<usize>,
     pub(crate) roots: Vec<Root>,
+    /// The nodes that feed each needed one, each once.
+    pub(crate) parents: Table,
+    /// The needed nodes that each one feeds.
+    pub(crate) children: Table,
     pub(crate) search: Search,
     /// Graph files used as nodes.
     pub(crate) parts: Vec<PartFile>,
@@ -81,7 +87,7 @@ pub struct Planned {
     pub(crate) source: Arc<Source>,
     pub(crate) span: Span,
     /// Where each field stands, for errors while running.
-    pub(crate) fields: Vec<(Spanned<String>, Spanned<Lit>)>,
+    pub(crate) fields: Vec<(&'static str, Span)>,
     /// Sources of values that the spans of `--set` flags point into.
     pub(crate) flags: Arc<Vec<Arc<Source>>>,
     /// Wires of each port in the order of the kind's ports.
@@ -123,6 +129,8 @@ impl Plan {
         match planner.errors.is_empty() {
             true => {
                 plan.search = options.search.clone();
+                plan.parents = Table::parents(&plan.nodes);
+                plan.children = plan.parents.turned();
                 Ok(plan)
             }
             false => Err(sorted(planner.errors, &graph.source.name)),
@@ -222,28 +230,35 @@ impl Planned {
 
     /// Where one of its fields stands; its name where the field is left out.
     pub fn field_place(&self, field: Option<&str>) -> Place {
-        let found = self
-            .fields
-            .iter()
-            .find(|(name, _)| Some(name.value.as_str()) == field);
-        self.place_of(found.map_or(self.span, |(_, value)| value.span))
+        let found = self.fields.iter().find(|(name, _)| Some(*name) == field);
+        self.place_of(found.map_or(self.span, |(_, span)| *span))
     }
 
     pub(crate) fn place_of(&self, span: Span) -> Place {
         place_of(span, &self.source, &self.flags)
     }
 
+    /// The wires of all ports, port by port.
+    pub(crate) fn wires(&self) -> impl Iterator<Item = &Wire> + Clone {
+        self.ports.iter().flatten()
+    }
+
+    /// `of` every wire of the ports, where it gives something for all of them.
+    pub(crate) fn of_wires<T>(&self, of: impl Fn(&Wire) -> Option<T>) -> Option<Vec<T>> {
+        let mut all = Vec::with_capacity(self.ports.iter().map(Vec::len).sum());
+        for wire in self.wires() {
+            all.push(of(wire)?);
+        }
+        Some(all)
+    }
+
     /// Every node that this one needs, by number.
     pub(crate) fn parents(&self) -> impl Iterator<Item = usize> {
         let linked = self.linked.iter().map(|(_, _, wire)| wire);
-        self.ports
-            .iter()
-            .flatten()
-            .chain(linked)
-            .filter_map(|wire| match wire {
-                Wire::Node { node, .. } => Some(*node),
-                Wire::Value(_) => None,
-            })
+        self.wires().chain(linked).filter_map(|wire| match wire {
+            Wire::Node { node, .. } => Some(*node),
+            Wire::Value(_) => None,
+        })
     }
 
     pub(crate) fn is_effect(&self) -> bool {
@@ -350,6 +365,8 @@ impl<'a> Planner<'a> {
             nodes,
             order: Vec::new(),
             roots: Vec::new(),
+            parents: Table::default(),
+            children: Table::default(),
             search: Search::default(),
             parts: self.part_files(),
         };

@@ -1,6 +1,7 @@
 //! Fields become wires and settings: links are followed through parts, inputs replaced by what
 //! they are bound to, types compared.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
@@ -12,9 +13,12 @@ use crate::place::{Span, Spanned};
 use crate::setting::{SettingInfo, Shape};
 use crate::value::{Data, DataType, Float, Int, Value};
 
-use super::expand::{Entry, Field, Raw};
+use super::expand::{Entry, Raw};
 use super::link::{Found, Unresolved, Use, Written};
 use super::{Planned, Planner, Wire};
+
+/// A field of a node: one that its kind has, with the value of the file or of a flag.
+type OwnField<'g> = (Spanned<&'static str>, Cow<'g, Spanned<Lit>>);
 
 impl Planner<'_> {
     pub(super) fn resolve(&mut self, raw: &[Raw]) -> Vec<Planned> {
@@ -32,14 +36,15 @@ impl Planner<'_> {
             prefix => format!("{prefix}{}", decl.name.value).into(),
         };
         let fields = self.own_fields(&graph, &name, decl, kind);
+        let places = fields.iter().map(|(name, value)| (name.value, value.span));
         let mut node = Planned {
             name,
             kind: kind.clone(),
             source: graph.source.clone(),
             span: decl.kind.span,
-            fields,
+            fields: places.collect(),
             flags: self.flags.clone(),
-            ports: Vec::new(),
+            ports: Vec::with_capacity(kind.declaration.ports.len()),
             settings: Vec::new(),
             linked: Vec::new(),
             bound: None,
@@ -48,36 +53,36 @@ impl Planner<'_> {
             needed: false,
         };
         for port in &kind.declaration.ports {
-            let wires = self.resolve_port(raw, *scope, number, &node, port);
+            let wires = self.resolve_port(raw, *scope, number, (&node, &fields), port);
             node.ports.push(wires);
         }
         for info in &kind.declaration.settings {
-            self.resolve_setting(raw, *scope, &mut node, info);
+            self.resolve_setting(raw, *scope, (&mut node, &fields), info);
         }
         node
     }
 
     /// The fields of a node with `--set` applied, unknown and doubled ones reported.
-    fn own_fields(
+    fn own_fields<'g>(
         &mut self,
         graph: &crate::graph::Graph,
         name: &str,
-        decl: &crate::graph::NodeDecl,
+        decl: &'g crate::graph::NodeDecl,
         kind: &Kind,
-    ) -> Vec<Field> {
-        let mut fields: Vec<Field> = Vec::with_capacity(decl.fields.len());
+    ) -> Vec<OwnField<'g>> {
+        let mut fields: Vec<OwnField<'g>> = Vec::with_capacity(decl.fields.len());
         for (field, value) in &decl.fields {
             let place = graph.place(field.span);
             if fields.iter().any(|(before, _)| before.value == field.value) {
                 let message = format!("`{name}.{}` is given twice", field.value);
                 self.errors.push(Diagnostic::error(message).at(&place));
-            } else if !kind.fields().any(|known| known == field.value) {
+            } else if let Some(known) = kind.fields().find(|known| *known == field.value) {
+                fields.push((Spanned::new(known, field.span), Cow::Borrowed(value)));
+            } else {
                 let message = format!("`{}` has no field `{}`", kind.name, field.value);
                 let hint = names::hint(&field.value, kind.fields());
                 self.errors
                     .push(Diagnostic::error(message).at(&place).maybe_hint(hint));
-            } else {
-                fields.push((field.clone(), value.clone()));
             }
         }
         if self.sets.is_empty() {
@@ -91,7 +96,7 @@ impl Planner<'_> {
             match self.set_for(&format!("{name}.{}", info.name), text) {
                 Some(Ok(value)) => {
                     fields.retain(|(field, _)| field.value != info.name);
-                    fields.push((Spanned::new(info.name.to_owned(), value.span), value));
+                    fields.push((Spanned::new(info.name, value.span), Cow::Owned(value)));
                 }
                 Some(Err(error)) => self.errors.push(error),
                 None => {}
@@ -105,10 +110,10 @@ impl Planner<'_> {
         raw: &[Raw],
         scope: usize,
         number: usize,
-        node: &Planned,
+        (node, fields): (&Planned, &[OwnField<'_>]),
         port: &PortInfo,
     ) -> Vec<Wire> {
-        let field = node.fields.iter().find(|(name, _)| name.value == port.name);
+        let field = fields.iter().find(|(name, _)| name.value == port.name);
         let Some((_, value)) = field else {
             if port.arity != Arity::Optional {
                 let error = self.missing_port(raw, scope, number, node, port);
@@ -125,7 +130,7 @@ impl Planner<'_> {
         let items = match (&value.value, port.arity) {
             (Lit::List(items), Arity::Many) => items.as_slice(),
             (Lit::Call(call), Arity::Optional) if call.name.value == "None" => return Vec::new(),
-            _ => std::slice::from_ref(value),
+            _ => std::slice::from_ref(&**value),
         };
         if items.is_empty() {
             let message = format!("`{}.{}` wants at least one link", node.name, port.name);
@@ -178,21 +183,23 @@ impl Planner<'_> {
         &mut self,
         raw: &[Raw],
         scope: usize,
-        node: &mut Planned,
+        (node, fields): (&mut Planned, &[OwnField<'_>]),
         info: &SettingInfo,
     ) {
-        let field = node.fields.iter().find(|(name, _)| name.value == info.name);
+        let field = fields.iter().find(|(name, _)| name.value == info.name);
         let Some((name, value)) = field.cloned().or_else(|| default_template(node, info)) else {
             return;
         };
-        let place = node.place_of(value.span);
+        let name = Spanned::new(name.value.to_owned(), name.span);
+        let span = value.span;
+        let place = node.place_of(span);
         let usage = Use {
             scope,
             node: &node.name,
             field: info.name,
             raw,
         };
-        let written = match self.written(&usage, scope, value.clone(), None, &place) {
+        let written = match self.written(&usage, scope, value.into_owned(), None, &place) {
             Ok(written) => written,
             Err(error) => return self.errors.extend(error),
         };
@@ -206,7 +213,7 @@ impl Planner<'_> {
                 }
             },
             Written::Linked(found) if can_link(info.shape.plain(), found.data) => {
-                node.linked.push((name, value.span, found.wire));
+                node.linked.push((name, span, found.wire));
             }
             Written::Linked(found) => {
                 let (shape, data) = (&info.shape, found.data);
@@ -370,14 +377,14 @@ impl Planner<'_> {
 }
 
 /// A template that is left out still has names to fill in.
-fn default_template(node: &Planned, info: &SettingInfo) -> Option<Field> {
+fn default_template<'g>(node: &Planned, info: &SettingInfo) -> Option<OwnField<'g>> {
     let default = info
         .default
         .clone()
         .filter(|_| *info.shape.plain() == Shape::WritePath)?;
     Some((
-        Spanned::new(info.name.to_owned(), node.span),
-        Spanned::new(default, node.span),
+        Spanned::new(info.name, node.span),
+        Cow::Owned(Spanned::new(default, node.span)),
     ))
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::cache::Record;
+use crate::cache::{Past, Record};
 use crate::event::From;
 use crate::key::KeyParts;
 use crate::kind::Nature;
@@ -15,7 +15,6 @@ use crate::literal::Lit;
 use crate::plan::{Bound, Wire, bind};
 use crate::value::{Identity, Storage};
 
-use super::slot::distinct_parents;
 use super::{Run, stands};
 
 /// What a run would do with a node.
@@ -67,6 +66,7 @@ impl Run<'_> {
         let nodes = self.plan.nodes.len();
         let mut foresight = Foresight {
             run: self,
+            past: self.cache.past(&self.plan.name),
             known: vec![None; nodes],
         };
         let mut fates = vec![Fate::Unneeded; nodes];
@@ -85,18 +85,19 @@ impl Run<'_> {
 
 struct Foresight<'a> {
     run: &'a Run<'a>,
+    past: Past,
     /// What each node gives, where its result is known.
-    known: Vec<Option<Record>>,
+    known: Vec<Option<Arc<Record>>>,
 }
 
 impl Foresight<'_> {
     fn fate(&mut self, node: usize) -> Fate {
         let plan = self.run.plan;
         let planned = &plan.nodes[node];
-        let unknown: Vec<String> = distinct_parents(plan, node)
-            .into_iter()
-            .filter(|parent| self.known[*parent].is_none())
-            .map(|parent| plan.nodes[parent].name.to_string())
+        let parents = plan.parents.of(node).iter();
+        let unknown: Vec<String> = parents
+            .filter(|parent| self.known[**parent].is_none())
+            .map(|parent| plan.nodes[*parent].name.to_string())
             .collect();
         if !unknown.is_empty() {
             return Fate::Depends { on: unknown };
@@ -121,12 +122,12 @@ impl Foresight<'_> {
                 return Fate::Fails { because };
             }
         };
-        let Some(ports) = self.ports(node) else {
+        let Some(links) = planned.of_wires(|wire| self.wire(wire)) else {
             let because = "something that it needs is not there".to_owned();
             return Fate::Fails { because };
         };
         let numerics: Arc<str> = self.run.host.numerics.as_str().into();
-        let parts = KeyParts::new(planned.kind.clone(), bound, ports, files, numerics);
+        let parts = KeyParts::new(planned.kind.clone(), bound, links, files, numerics);
         let found = match planned.kind.nature {
             Nature::Volatile => None,
             Nature::Pure | Nature::Effect => self.run.cache.find(&parts.key()),
@@ -138,8 +139,8 @@ impl Foresight<'_> {
                 fate
             }
             None => {
-                let before = self.run.cache.before(&plan.name, &planned.name);
-                let because = parts.why(before.as_ref());
+                let before = self.past.before(&planned.name);
+                let because = parts.why(before.as_ref()).into_owned();
                 Fate::Runs { because }
             }
         }
@@ -192,13 +193,11 @@ impl Foresight<'_> {
         }
     }
 
-    fn ports(&self, node: usize) -> Option<Vec<Vec<Identity>>> {
-        let identity = |wire: &Wire| match wire {
+    fn wire(&self, wire: &Wire) -> Option<Identity> {
+        match wire {
             Wire::Value(value) => Some(value.identity()),
             Wire::Node { node, output } => self.identity(*node, *output),
-        };
-        let port = |wires: &Vec<Wire>| wires.iter().map(identity).collect();
-        self.run.plan.nodes[node].ports.iter().map(port).collect()
+        }
     }
 
     fn identity(&self, node: usize, output: usize) -> Option<Identity> {

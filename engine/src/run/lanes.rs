@@ -35,7 +35,8 @@ pub(super) enum Job {
 pub(super) struct RunJob {
     pub(super) node: usize,
     pub(super) bound: Arc<Bound>,
-    pub(super) inputs: Vec<Vec<Value>>,
+    /// What comes in on all links, port by port.
+    pub(super) inputs: Vec<Value>,
     pub(super) files: Vec<Identity>,
 }
 

@@ -1,12 +1,13 @@
 //! The scheduler: which node is settled, wanted, started and finished. It waits for nothing: what
 //! needs a lane is laid out as a job, and whoever has done it brings the answer.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Instant, SystemTime};
 
-use crate::cache::{Before, Cache, Record};
+use crate::cache::{Before, Cache, Past, Record};
 use crate::diagnostic::Diagnostic;
 use crate::error::Error;
 use crate::event::{Done, Event, NodeEvent, State};
@@ -34,6 +35,7 @@ enum Task {
 pub(super) struct Scheduler<'a> {
     run: &'a Run<'a>,
     numerics: Arc<str>,
+    past: Past,
     slots: Vec<Slot>,
     tasks: VecDeque<Task>,
     cpu: Waiting,
@@ -111,7 +113,7 @@ fn with_lanes<'a>(
 struct Keep {
     key: Identity,
     kind: &'static str,
-    record: Record,
+    record: Arc<Record>,
     values: Vec<Option<Value>>,
 }
 
@@ -131,12 +133,15 @@ fn keep(cache: &Cache, results: &Receiver<Keep>) {
 impl<'a> Scheduler<'a> {
     fn new(run: &'a Run<'a>) -> Self {
         let slots = slots(run.plan);
+        let past = run.cache.past(&run.plan.name);
+        past.reserve(slots.len());
         let first = run.plan.order.iter().copied();
         let first =
             first.filter(|at| slots[*at].phase == Phase::Waiting && slots[*at].unknown == 0);
         Self {
             run,
             numerics: run.host.numerics.as_str().into(),
+            past,
             tasks: first.map(Task::Settle).collect(),
             slots,
             cpu: Waiting::default(),
@@ -277,7 +282,7 @@ impl<'a> Scheduler<'a> {
         }
         let value = |wire: &Wire| match wire {
             Wire::Value(value) => value.literal(),
-            Wire::Node { node, output } => self.slots[*node].held[*output].as_ref()?.literal(),
+            Wire::Node { node, output } => self.slots[*node].held(*output)?.literal(),
         };
         wires.map(value).collect()
     }
@@ -286,7 +291,7 @@ impl<'a> Scheduler<'a> {
     fn find(&mut self, node: usize) {
         let plan = self.run.plan;
         let planned = &plan.nodes[node];
-        let last = self.run.cache.last(&plan.name, &planned.name);
+        let last = self.past.here(&planned.name);
         let last = last.filter(|last| self.is_key(node, last));
         let is_new = last.is_none();
         let Some(parts) = last.or_else(|| self.parts(node)) else {
@@ -316,8 +321,7 @@ impl<'a> Scheduler<'a> {
         self.tell(kept);
         let slot = &mut self.slots[node];
         slot.phase = Phase::Kept;
-        slot.outputs = Some(record.outputs);
-        slot.wrote = record.wrote.into_iter().map(|(path, _)| path).collect();
+        slot.record = Some(record);
         self.tell_children(node);
         self.release_parents(node);
         if self.slots[node].is_root {
@@ -331,13 +335,8 @@ impl<'a> Scheduler<'a> {
         let outputs: Vec<usize> = wanted
             .flat_map(|root| root.wanted.iter().map(|(output, _)| *output))
             .collect();
-        let exists = |slot: &Slot, output: usize| {
-            slot.outputs
-                .as_ref()
-                .is_some_and(|outputs| outputs[output].is_some())
-        };
         for output in outputs {
-            if exists(&self.slots[node], output) && !self.at_hand(node, output) {
+            if self.slots[node].output(output).is_some() && !self.at_hand(node, output) {
                 self.tasks.push_back(Task::MakeAgain(node));
             }
         }
@@ -349,7 +348,9 @@ impl<'a> Scheduler<'a> {
         let slot = &mut self.slots[node];
         match slot.phase {
             Phase::Kept => {
-                let mut outputs = slot.outputs.iter().flatten().flatten().peekable();
+                let record = slot.record.iter();
+                let outputs = record.flat_map(|record| record.outputs.iter().flatten());
+                let mut outputs = outputs.peekable();
                 slot.quiet = outputs.peek().is_some()
                     && outputs.all(|(_, storage)| *storage == Storage::Handle);
             }
@@ -367,7 +368,7 @@ impl<'a> Scheduler<'a> {
             return self.cancel(node);
         }
         let plan = self.run.plan;
-        if self.fetch(node, plan.nodes[node].ports.iter().flatten()) {
+        if self.fetch(node, plan.nodes[node].wires()) {
             self.start(node);
         }
     }
@@ -414,16 +415,21 @@ impl<'a> Scheduler<'a> {
     /// Whether a value is held, fetching it from the cache if it can be.
     fn at_hand(&mut self, node: usize, output: usize) -> bool {
         let slot = &self.slots[node];
-        if slot.held[output].is_some() {
+        if slot.held(output).is_some() {
             return true;
         }
-        let Some(Some((identity, _))) = slot.outputs.as_ref().map(|outputs| outputs[output]) else {
+        let Some(identity) = slot.output(output) else {
             return false;
         };
-        let data = self.run.plan.nodes[node].kind.outputs[output].data;
-        let value = self.run.cache.value(&identity, data);
-        self.slots[node].held[output] = value;
-        self.slots[node].held[output].is_some()
+        let outputs = &self.run.plan.nodes[node].kind.outputs;
+        let value = self.run.cache.value(&identity, outputs[output].data);
+        let held = &mut self.slots[node].held;
+        if value.is_some() {
+            held.resize(outputs.len(), None);
+            held[output] = value;
+            return true;
+        }
+        false
     }
 
     fn start(&mut self, node: usize) {
@@ -457,19 +463,18 @@ impl<'a> Scheduler<'a> {
 
     /// A parent that was made again may have given another identity than its record said; then
     /// this node's key is that of what it really gets.
-    fn correct_key(&mut self, node: usize, inputs: &[Vec<Value>]) {
+    fn correct_key(&mut self, node: usize, inputs: &[Value]) {
         let Some(parts) = &mut self.slots[node].parts else {
             return;
         };
-        if !parts.ports_are(inputs, |value| Some(value.identity())) {
-            let identities = |values: &Vec<Value>| values.iter().map(Value::identity).collect();
-            let real = inputs.iter().map(identities).collect();
-            Arc::make_mut(parts).set_ports(real);
+        let real = inputs.iter().map(Value::identity);
+        if !parts.links_are(real.clone().map(Some)) {
+            Arc::make_mut(parts).set_links(real.collect());
         }
     }
 
     /// Remembers the key's parts for the next run, and says what moved since the last.
-    fn because(&self, node: usize) -> Option<String> {
+    fn because(&self, node: usize) -> Option<Cow<'static, str>> {
         let parts = self.slots[node].parts.as_ref()?;
         let before = self.remember(node).map(|before| before.labels());
         Some(parts.why(before.as_ref()))
@@ -477,9 +482,8 @@ impl<'a> Scheduler<'a> {
 
     /// Remembers the key's parts for the next run; the answer is what was there.
     fn remember(&self, node: usize) -> Option<Before> {
-        let (plan, cache) = (self.run.plan, self.run.cache);
         let parts = self.slots[node].parts.as_ref()?;
-        cache.remember(&plan.name, &plan.nodes[node].name, parts)
+        self.past.remember(&self.run.plan.nodes[node].name, parts)
     }
 
     fn finish(
@@ -491,14 +495,13 @@ impl<'a> Scheduler<'a> {
     ) {
         let planned = &self.run.plan.nodes[node];
         let identify = |value: &Option<Value>| value.as_ref().map(|v| (v.identity(), v.storage()));
-        let outputs: Vec<_> = values.iter().map(identify).collect();
-        let record = Record {
-            outputs: outputs.clone(),
-            wrote: wrote.iter().map(|w| (w.path.clone(), w.identity)).collect(),
+        let record = Arc::new(Record {
+            outputs: values.iter().map(identify).collect(),
             beside: wrote.iter().any(|written| written.instead_of.is_some()),
+            wrote: wrote.into_iter().map(|w| (w.path, w.identity)).collect(),
             seconds,
             made: now(),
-        };
+        });
         if planned.kind.nature != Nature::Volatile {
             let key = self.slots[node]
                 .parts
@@ -514,13 +517,11 @@ impl<'a> Scheduler<'a> {
                     values: values.clone(),
                 });
             }
-            self.run.cache.store(key, record, &values);
+            self.run.cache.store(key, record.clone(), &values);
         }
         let slot = &mut self.slots[node];
-        let first = slot.outputs.is_none();
-        slot.outputs = Some(outputs);
+        let first = slot.record.replace(record).is_none();
         slot.held = values;
-        slot.wrote = wrote.into_iter().map(|written| written.path).collect();
         slot.phase = if slot.quiet { Phase::Kept } else { Phase::Ran };
         if !slot.quiet {
             let ran = NodeEvent {
@@ -548,8 +549,7 @@ impl<'a> Scheduler<'a> {
 
     /// The identities that a node gives are known.
     fn tell_children(&mut self, node: usize) {
-        for at in 0..self.slots[node].children.len() {
-            let child = self.slots[node].children[at];
+        for &child in self.run.plan.children.of(node) {
             self.slots[child].unknown -= 1;
             if self.slots[child].unknown == 0 {
                 self.tasks.push_back(Task::Settle(child));
@@ -562,8 +562,7 @@ impl<'a> Scheduler<'a> {
         if !std::mem::replace(&mut self.slots[node].uses_parents, false) {
             return;
         }
-        for at in 0..self.slots[node].parents.len() {
-            let parent = self.slots[node].parents[at];
+        for &parent in self.run.plan.parents.of(node) {
             self.slots[parent].users -= 1;
             self.let_go(parent);
         }
@@ -574,8 +573,7 @@ impl<'a> Scheduler<'a> {
         if std::mem::replace(&mut self.slots[node].uses_parents, true) {
             return;
         }
-        for at in 0..self.slots[node].parents.len() {
-            let parent = self.slots[node].parents[at];
+        for &parent in self.run.plan.parents.of(node) {
             self.slots[parent].users += 1;
         }
     }
@@ -584,20 +582,17 @@ impl<'a> Scheduler<'a> {
     fn let_go(&mut self, node: usize) {
         let slot = &mut self.slots[node];
         if slot.users == 0 && slot.waiters.is_empty() && !slot.is_root {
-            slot.held.fill(None);
+            slot.held = Vec::new();
         }
     }
 
     /// The parts of a node's key; nothing where an output that it needs is not there.
     fn parts(&self, node: usize) -> Option<Arc<KeyParts>> {
         let (planned, slot) = (&self.run.plan.nodes[node], &self.slots[node]);
-        let port = |wires: &Vec<Wire>| wires.iter().map(|wire| self.identity(wire)).collect();
-        let ports: Option<Vec<Vec<Identity>>> = planned.ports.iter().map(port).collect();
+        let links = planned.of_wires(|wire| self.identity(wire))?;
         let (kind, bound) = (planned.kind.clone(), slot.bound.clone().expect(SETTLED));
         let (files, numerics) = (slot.files.clone(), self.numerics.clone());
-        Some(Arc::new(KeyParts::new(
-            kind, bound, ports?, files, numerics,
-        )))
+        Some(Arc::new(KeyParts::new(kind, bound, links, files, numerics)))
     }
 
     /// Whether the parts of a last run's key are those of this one's, which need not be hashed
@@ -605,8 +600,9 @@ impl<'a> Scheduler<'a> {
     fn is_key(&self, node: usize, last: &KeyParts) -> bool {
         let slot = &self.slots[node];
         let bound = slot.bound.as_ref().expect(SETTLED);
+        let wires = self.run.plan.nodes[node].wires();
         last.are_of(bound, &slot.files, &self.numerics)
-            && last.ports_are(&self.run.plan.nodes[node].ports, |wire| self.identity(wire))
+            && last.links_are(wires.map(|wire| self.identity(wire)))
     }
 
     fn identity(&self, wire: &Wire) -> Option<Identity> {
@@ -614,17 +610,15 @@ impl<'a> Scheduler<'a> {
             Wire::Value(value) => return Some(value.identity()),
             Wire::Node { node, output } => (*node, *output),
         };
-        let (identity, _) = (*self.slots[node].outputs.as_ref()?.get(output)?)?;
-        Some(identity)
+        self.slots[node].output(output)
     }
 
-    fn values(&self, node: usize) -> Option<Vec<Vec<Value>>> {
-        let value = |wire: &Wire| match wire {
+    /// What comes in on all links, port by port.
+    fn values(&self, node: usize) -> Option<Vec<Value>> {
+        self.run.plan.nodes[node].of_wires(|wire| match wire {
             Wire::Value(value) => Some(value.clone()),
-            Wire::Node { node, output } => self.slots[*node].held[*output].clone(),
-        };
-        let port = |wires: &Vec<Wire>| wires.iter().map(value).collect();
-        self.run.plan.nodes[node].ports.iter().map(port).collect()
+            Wire::Node { node, output } => self.slots[*node].held(*output).cloned(),
+        })
     }
 
     /// An optional output that a node needs turned out not to be there.
@@ -632,12 +626,12 @@ impl<'a> Scheduler<'a> {
         let plan = self.run.plan;
         let absent = |wire: &&Wire| match wire {
             Wire::Node { node, output } => {
-                let outputs = self.slots[*node].outputs.as_ref();
-                outputs.is_some_and(|outputs| outputs.get(*output).is_none_or(Option::is_none))
+                let slot = &self.slots[*node];
+                slot.record.is_some() && slot.output(*output).is_none()
             }
             Wire::Value(_) => false,
         };
-        let found = plan.nodes[node].ports.iter().flatten().find(absent);
+        let found = plan.nodes[node].wires().find(absent);
         let name = found.map_or_else(|| "what it needs".to_owned(), |wire| plan.describe(wire));
         self.fail(node, &Error::new(format!("`{name}` is not there")), None);
     }
@@ -648,7 +642,7 @@ impl<'a> Scheduler<'a> {
     }
 
     fn fail_with(&mut self, node: usize, errors: Vec<Diagnostic>, seconds: Option<f64>) {
-        let because = errors.first().map(|error| error.message.clone());
+        let because = errors.first().map(|error| error.message.clone().into());
         let name = &self.run.plan.nodes[node].name;
         let failed = NodeEvent {
             seconds,
@@ -685,10 +679,10 @@ impl<'a> Scheduler<'a> {
     fn end_below(&mut self, node: usize, phase: Phase) {
         let mut todo = vec![node];
         while let Some(at) = todo.pop() {
-            let unknown = self.slots[at].outputs.is_none();
+            let unknown = self.slots[at].record.is_none();
             let mut below = std::mem::take(&mut self.slots[at].waiters);
             if unknown {
-                below.extend(&self.slots[at].children);
+                below.extend(self.run.plan.children.of(at));
             }
             for child in below {
                 if matches!(self.slots[child].phase, Phase::Waiting | Phase::Wanted) {
@@ -719,7 +713,8 @@ impl<'a> Scheduler<'a> {
         self.name_the_forgotten();
         self.told.drain(..).for_each(|event| listen(&event));
         let names = self.run.plan.nodes.iter().map(|node| &*node.name);
-        self.run.cache.keep_past(&self.run.plan.name, names);
+        let plan = &self.run.plan.name;
+        self.run.cache.keep_past(plan, &self.past, names);
         for message in self.run.cache.complaints() {
             listen(&Event::Warning { message });
         }
@@ -737,8 +732,10 @@ impl<'a> Scheduler<'a> {
                 _ => &mut done.cancelled,
             };
             list.push(node.name.to_string());
-            let full = |path: &String| writer.out().join(path).display().to_string();
-            done.outputs.extend(slot.wrote.iter().map(full));
+            let wrote = slot.record.iter().flat_map(|record| &record.wrote);
+            let full = |(path, _): &(String, Identity)| writer.out().join(path);
+            let full = wrote.map(full).map(|path| path.display().to_string());
+            done.outputs.extend(full);
         }
         let done = Event::Done(done);
         listen(&done);
@@ -752,9 +749,8 @@ impl<'a> Scheduler<'a> {
         };
         for root in &self.run.plan.roots {
             for (output, name) in &root.wanted {
-                if let Some(value) = self.slots[root.node].held[*output].take() {
-                    self.slots[root.node].held[*output] = Some(value.clone());
-                    report.values.insert(name.clone(), value);
+                if let Some(value) = self.slots[root.node].held(*output) {
+                    report.values.insert(name.clone(), value.clone());
                 }
             }
         }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::cache::Record;
 use crate::key::KeyParts;
-use crate::plan::{Bound, Plan};
-use crate::value::{Identity, Storage, Value};
+use crate::plan::{Bound, Plan, Planned};
+use crate::value::{Identity, Value};
 
 /// How far a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +36,6 @@ pub(super) struct Slot {
     pub(super) lacking: usize,
     /// Nodes that wait for this one's values.
     pub(super) waiters: Vec<usize>,
-    /// Nodes that feed it, each once.
-    pub(super) parents: Vec<usize>,
-    /// Nodes that it feeds.
-    pub(super) children: Vec<usize>,
     /// Children that may still ask for its values.
     pub(super) users: usize,
     /// Whether it counts among the users of its parents.
@@ -47,56 +44,48 @@ pub(super) struct Slot {
     pub(super) bound: Option<Arc<Bound>>,
     pub(super) parts: Option<Arc<KeyParts>>,
     pub(super) files: Vec<Identity>,
-    /// Identity and storage of each output, once known.
-    pub(super) outputs: Option<Vec<Option<(Identity, Storage)>>>,
+    /// What is known of its run, this one or an earlier.
+    pub(super) record: Option<Arc<Record>>,
+    /// The values of its outputs that are at hand; empty where none is.
     pub(super) held: Vec<Option<Value>>,
     /// It runs only to open handles again: it counts as kept.
     pub(super) quiet: bool,
-    pub(super) wrote: Vec<String>,
 }
 
-/// Every node that this one needs, once.
-pub(super) fn distinct_parents(plan: &Plan, node: usize) -> Vec<usize> {
-    let mut parents: Vec<usize> = plan.nodes[node].parents().collect();
-    parents.sort_unstable();
-    parents.dedup();
-    parents
+impl Slot {
+    /// The identity of an output, if it is known and there.
+    pub(super) fn output(&self, output: usize) -> Option<Identity> {
+        let (identity, _) = (*self.record.as_ref()?.outputs.get(output)?)?;
+        Some(identity)
+    }
+
+    /// The value of an output, if it is at hand.
+    pub(super) fn held(&self, output: usize) -> Option<&Value> {
+        self.held.get(output)?.as_ref()
+    }
 }
 
 /// The slots of a plan before anything ran.
 pub(super) fn slots(plan: &Plan) -> Vec<Slot> {
-    let slot = |node: &crate::plan::Planned| Slot {
-        phase: if node.needed {
-            Phase::Waiting
-        } else {
-            Phase::Unneeded
+    let slot = |(number, node): (usize, &Planned)| Slot {
+        phase: match node.needed {
+            true => Phase::Waiting,
+            false => Phase::Unneeded,
         },
-        unknown: 0,
+        unknown: plan.parents.of(number).len(),
         lacking: 0,
         waiters: Vec::new(),
-        parents: Vec::new(),
-        children: Vec::new(),
-        users: 0,
+        users: plan.children.of(number).len(),
         uses_parents: true,
         is_root: false,
         bound: None,
         parts: None,
         files: Vec::new(),
-        outputs: None,
-        held: vec![None; node.kind.outputs.len()],
+        record: None,
+        held: Vec::new(),
         quiet: false,
-        wrote: Vec::new(),
     };
-    let mut slots: Vec<Slot> = plan.nodes.iter().map(slot).collect();
-    for node in (0..slots.len()).filter(|node| plan.nodes[*node].needed) {
-        let parents = distinct_parents(plan, node);
-        for parent in &parents {
-            slots[*parent].children.push(node);
-            slots[*parent].users += 1;
-        }
-        slots[node].unknown = parents.len();
-        slots[node].parents = parents;
-    }
+    let mut slots: Vec<Slot> = plan.nodes.iter().enumerate().map(slot).collect();
     for root in &plan.roots {
         slots[root.node].is_root = !root.wanted.is_empty();
     }

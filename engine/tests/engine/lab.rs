@@ -6,6 +6,7 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -676,9 +677,9 @@ impl Ran {
             .collect()
     }
 
-    pub fn because(&self, node: &str) -> Option<String> {
+    pub fn because(&self, node: &str) -> Option<Cow<'static, str>> {
         self.events.iter().find_map(|event| match event {
-            Event::Node(e) if e.node == node && e.because.is_some() => e.because.clone(),
+            Event::Node(e) if *e.node == *node && e.because.is_some() => e.because.clone(),
             _ => None,
         })
     }

@@ -169,7 +169,7 @@ fn a_run_that_ends_for_the_next_lets_valid_nodes_finish_and_stops_stale_ones() {
             node,
             state: State::Cancelled,
             ..
-        }) if node == "stale" => {
+        }) if **node == *"stale" => {
             ring("partial valid");
             ring("partial next");
         }
@@ -209,7 +209,7 @@ fn asked_twice_a_run_lets_only_finish_what_both_leave() {
             node,
             state: State::Cancelled,
             ..
-        }) if node == "two" => {
+        }) if **node == *"two" => {
             stop.stop_all_but(HashSet::from(["two".to_owned()]));
         }
         _ => {}

@@ -131,7 +131,7 @@ fn a_stop_is_obeyed_at_the_next_step_and_what_had_finished_is_kept() {
     let (stop, mut steps) = (Stop::new(), Vec::new());
     let run = Run::new(&plan, &lab.host, &lab.cache).stopped_by(stop.clone());
     let report = run.go(&mut |event| match event {
-        Event::Node(event) if event.node == "latent" && event.step.is_some() => {
+        Event::Node(event) if *event.node == *"latent" && event.step.is_some() => {
             steps.extend(event.step);
             stop.stop();
         }
