@@ -5,6 +5,7 @@
 //! Each row is the median of rounds that take turns; the files are dropped from the system's
 //! memory before they are read. Prints the rows of docs/performance.md.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -30,11 +31,11 @@ impl Data for Blob {
     fn bytes(&self) -> u64 {
         self.0.len() as u64
     }
-    fn save(&self) -> Result<Vec<u8>> {
-        Ok(self.0.clone())
+    fn save(&self) -> Result<Cow<'_, [u8]>> {
+        Ok((&*self.0).into())
     }
-    fn load(bytes: &[u8]) -> Result<Self> {
-        Ok(Self(bytes.to_vec(), 0))
+    fn load(bytes: Vec<u8>) -> Result<Self> {
+        Ok(Self(bytes, 0))
     }
 }
 

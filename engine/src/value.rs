@@ -10,6 +10,7 @@
 //! `Int`, `Float` and `Bool` live here because settings are made of them).
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasherDefault;
@@ -95,7 +96,7 @@ impl Serialize for Identity {
 
 impl<'de> Deserialize<'de> for Identity {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let text = <Cow<'de, str>>::deserialize(deserializer)?;
         Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom("wanted 64 hex digits"))
     }
 }
@@ -194,7 +195,7 @@ pub trait Data: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     /// When the value cannot be written down.
-    fn save(&self) -> Result<Vec<u8>> {
+    fn save(&self) -> Result<Cow<'_, [u8]>> {
         Err(Error::new(format!("a {} cannot be stored", Self::NAME)))
     }
 
@@ -202,7 +203,7 @@ pub trait Data: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     /// When the bytes are not such a value.
-    fn load(_bytes: &[u8]) -> Result<Self> {
+    fn load(_bytes: Vec<u8>) -> Result<Self> {
         Err(Error::new(format!("a {} cannot be read back", Self::NAME)))
     }
 
@@ -221,7 +222,7 @@ pub struct DataType {
     pub format: u32,
     /// [`Data::load`], type-erased: the value of that identity from bytes that are known to be
     /// its own.
-    pub load: fn(&[u8], Identity) -> Result<Value>,
+    pub load: fn(Vec<u8>, Identity) -> Result<Value>,
 }
 
 impl DataType {
@@ -309,7 +310,7 @@ impl Value {
     ///
     /// # Errors
     /// When the value cannot be written down.
-    pub fn save(&self) -> Result<Vec<u8>> {
+    pub fn save(&self) -> Result<Cow<'_, [u8]>> {
         self.data.save()
     }
 
@@ -330,7 +331,7 @@ trait Erased: Send + Sync {
     fn format(&self) -> u32;
     fn bytes(&self) -> u64;
     fn storage(&self) -> Storage;
-    fn save(&self) -> Result<Vec<u8>>;
+    fn save(&self) -> Result<Cow<'_, [u8]>>;
     fn literal(&self) -> Option<Lit>;
     fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
@@ -348,7 +349,7 @@ impl<T: Data> Erased for T {
     fn storage(&self) -> Storage {
         Data::storage(self)
     }
-    fn save(&self) -> Result<Vec<u8>> {
+    fn save(&self) -> Result<Cow<'_, [u8]>> {
         Data::save(self)
     }
     fn literal(&self) -> Option<Lit> {
@@ -375,12 +376,12 @@ macro_rules! scalar {
             fn bytes(&self) -> u64 {
                 $bytes(&self.0)
             }
-            fn save(&self) -> Result<Vec<u8>> {
+            fn save(&self) -> Result<Cow<'_, [u8]>> {
                 let lit: Lit = $lit(&self.0);
-                Ok(lit.to_string().into_bytes())
+                Ok(lit.to_string().into_bytes().into())
             }
-            fn load(bytes: &[u8]) -> Result<Self> {
-                let text = std::str::from_utf8(bytes)?;
+            fn load(bytes: Vec<u8>) -> Result<Self> {
+                let text = std::str::from_utf8(&bytes)?;
                 let load: fn(&str) -> Result<$inner> = $load;
                 load(text).map(Self)
             }

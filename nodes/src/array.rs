@@ -8,6 +8,7 @@
 //! - What a device gives is checked: a failed launch or a NaN is an error here, not a black
 //!   picture later.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -119,10 +120,10 @@ impl<'a> Pack<'a> {
     }
 
     /// The file's bytes; `note` says what the value is besides its numbers.
-    pub(crate) fn bytes(self, note: String) -> Result<Vec<u8>> {
+    pub(crate) fn bytes(self, note: String) -> Result<Cow<'static, [u8]>> {
         // A map of one entry has one order: the same value gives the same bytes.
         let notes = (!note.is_empty()).then(|| HashMap::from([(NOTE.to_owned(), note)]));
-        Ok(serialize(self.0, notes)?)
+        Ok(serialize(self.0, notes)?.into())
     }
 }
 

@@ -31,7 +31,7 @@ impl Node for SaveLatent {
     }
 
     fn run(&self, ctx: &mut Ctx<'_>) -> Result<()> {
-        let bytes = ctx.get(&self.latent).save()?;
-        ctx.write(&self.path, 0, &bytes).map(drop)
+        let latent = ctx.get(&self.latent);
+        ctx.write(&self.path, 0, &latent.save()?).map(drop)
     }
 }

@@ -172,7 +172,7 @@ impl Disk {
         if head.label != label(data.name, data.format) {
             return None;
         }
-        match (data.load)(&body, *identity) {
+        match (data.load)(body, *identity) {
             Ok(value) => Some((value, head.seconds)),
             Err(_) => {
                 self.drop_entry(Sort::Object, identity);

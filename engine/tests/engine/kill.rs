@@ -4,6 +4,7 @@
 //! The test starts itself again as the process to kill. Its seed is new each time and printed;
 //! `LDM_GRAPH_KILL_SEED` sets it.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -33,11 +34,11 @@ impl Data for Blob {
     fn bytes(&self) -> u64 {
         self.0.len() as u64
     }
-    fn save(&self) -> Result<Vec<u8>> {
-        Ok(self.0.clone())
+    fn save(&self) -> Result<Cow<'_, [u8]>> {
+        Ok((&*self.0).into())
     }
-    fn load(bytes: &[u8]) -> Result<Self> {
-        Ok(Self(bytes.to_vec()))
+    fn load(bytes: Vec<u8>) -> Result<Self> {
+        Ok(Self(bytes))
     }
 }
 

@@ -29,11 +29,11 @@ impl Data for Words {
     fn bytes(&self) -> u64 {
         self.1
     }
-    fn save(&self) -> Result<Vec<u8>> {
-        Ok(format!("{} {}", self.1, self.0).into_bytes())
+    fn save(&self) -> Result<Cow<'_, [u8]>> {
+        Ok(format!("{} {}", self.1, self.0).into_bytes().into())
     }
-    fn load(bytes: &[u8]) -> Result<Self> {
-        let text = std::str::from_utf8(bytes)?;
+    fn load(bytes: Vec<u8>) -> Result<Self> {
+        let text = std::str::from_utf8(&bytes)?;
         let (weight, words) = text.split_once(' ').ok_or_else(|| Error::new("no words"))?;
         Ok(Self(words.to_owned(), weight.parse()?))
     }

@@ -170,7 +170,7 @@ fn compare(numerics: &str, found: &[(String, Identity, String)]) {
 fn data_comes_back_from_its_bytes_with_the_same_identity() {
     fn check<T: Data>(value: &Value) {
         if let Some(value) = value.get::<T>() {
-            let back = T::load(&value.save().unwrap()).unwrap();
+            let back = T::load(value.save().unwrap().into_owned()).unwrap();
             assert_eq!(back.identity(), value.identity(), "{}", T::NAME);
         }
     }

@@ -3,6 +3,8 @@
 //! Not here yet: lists of entries with areas, masks, strengths and timestep ranges, class and
 //! pooled vectors, control hints. No node of this library makes or reads them.
 
+use std::borrow::Cow;
+
 use ldm_engine::{Data, Hasher, Identity, Result};
 use ldm_models::guidance::Condition;
 
@@ -70,7 +72,7 @@ impl Data for Conditioning {
         self.tokens.as_ref().map_or(0, Array::bytes)
             + self.channels.as_ref().map_or(0, Array::bytes)
     }
-    fn save(&self) -> Result<Vec<u8>> {
+    fn save(&self) -> Result<Cow<'_, [u8]>> {
         let mut pack = Pack::default();
         if let Some(tokens) = &self.tokens {
             pack = pack.with("tokens", tokens)?;
@@ -80,8 +82,8 @@ impl Data for Conditioning {
         }
         pack.bytes(String::new())
     }
-    fn load(bytes: &[u8]) -> Result<Self> {
-        let file = Unpack::open(bytes)?;
+    fn load(bytes: Vec<u8>) -> Result<Self> {
+        let file = Unpack::open(&bytes)?;
         Ok(Self {
             tokens: file.find("tokens")?,
             channels: file.find("channels")?,
@@ -106,7 +108,10 @@ mod tests {
         let mut identities = Vec::new();
         for (tokens, channels) in all {
             let one = Conditioning { tokens, channels };
-            assert_eq!(Conditioning::load(&one.save().unwrap()).unwrap(), one);
+            assert_eq!(
+                Conditioning::load(one.save().unwrap().into_owned()).unwrap(),
+                one
+            );
             identities.push(one.identity());
         }
         identities.sort();

@@ -1,5 +1,7 @@
 //! `Image`: pictures of one size, `[batch, 3, height, width]`, red green blue, 0 to 1.
 
+use std::borrow::Cow;
+
 use ldm_engine::{Data, Error, Hasher, Identity, Result};
 
 use crate::array::{Array, Pack, Unpack};
@@ -114,11 +116,11 @@ impl Data for Image {
     fn bytes(&self) -> u64 {
         self.0.bytes()
     }
-    fn save(&self) -> Result<Vec<u8>> {
+    fn save(&self) -> Result<Cow<'_, [u8]>> {
         Pack::default().with("image", &self.0)?.bytes(String::new())
     }
-    fn load(bytes: &[u8]) -> Result<Self> {
-        Self::new(Unpack::open(bytes)?.get("image")?)
+    fn load(bytes: Vec<u8>) -> Result<Self> {
+        Self::new(Unpack::open(&bytes)?.get("image")?)
     }
 }
 
@@ -136,7 +138,10 @@ mod tests {
             f32::from(rgb[1]) / 255.0,
             "planes, then pixels"
         );
-        assert_eq!(Image::load(&image.save().unwrap()).unwrap(), image);
+        assert_eq!(
+            Image::load(image.save().unwrap().into_owned()).unwrap(),
+            image
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `Latent`: pictures as a UNet sees them, `[batch, channels, height / f, width / f]`.
 
+use std::borrow::Cow;
+
 use ldm_engine::{Data, Error, Hasher, Identity, Result};
 use serde::{Deserialize, Serialize};
 
@@ -103,13 +105,13 @@ impl Data for Latent {
     fn bytes(&self) -> u64 {
         self.numbers.bytes()
     }
-    fn save(&self) -> Result<Vec<u8>> {
+    fn save(&self) -> Result<Cow<'_, [u8]>> {
         Pack::default()
             .with("latent", &self.numbers)?
             .bytes(LatentSpace::note(self.space)?)
     }
-    fn load(bytes: &[u8]) -> Result<Self> {
-        let file = Unpack::open(bytes)?;
+    fn load(bytes: Vec<u8>) -> Result<Self> {
+        let file = Unpack::open(&bytes)?;
         let space = LatentSpace::from_note(&file.note)?;
         Ok(Self {
             numbers: file.get("latent")?,
@@ -133,7 +135,7 @@ mod tests {
                 numbers: Array::new([1, 1, 1, 2], vec![0.1, -2.0]),
                 space,
             };
-            let back = Latent::load(&latent.save().unwrap()).unwrap();
+            let back = Latent::load(latent.save().unwrap().into_owned()).unwrap();
             assert_eq!((back.identity(), &back), (latent.identity(), &latent));
         }
     }

@@ -1,5 +1,7 @@
 //! `Mask`: where, `[batch, height, width]`, 0 to 1.
 
+use std::borrow::Cow;
+
 use ldm_engine::{Data, Hasher, Identity, Result};
 
 use super::PictureFacts;
@@ -32,10 +34,10 @@ impl Data for Mask {
     fn bytes(&self) -> u64 {
         self.0.bytes()
     }
-    fn save(&self) -> Result<Vec<u8>> {
+    fn save(&self) -> Result<Cow<'_, [u8]>> {
         Pack::default().with("mask", &self.0)?.bytes(String::new())
     }
-    fn load(bytes: &[u8]) -> Result<Self> {
-        Ok(Self(Unpack::open(bytes)?.get("mask")?))
+    fn load(bytes: Vec<u8>) -> Result<Self> {
+        Ok(Self(Unpack::open(&bytes)?.get("mask")?))
     }
 }

@@ -9,6 +9,7 @@
 //!   content of the file. Never a path, never the tensors.
 //! - A trained network is an object like any other: stored by its bytes, and found again.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -184,15 +185,15 @@ impl<A: About> Data for Model<A> {
             Source::Made(_) => Storage::Object,
         }
     }
-    fn save(&self) -> Result<Vec<u8>> {
+    fn save(&self) -> Result<Cow<'_, [u8]>> {
         match &self.source {
             Source::File(..) => Err(Error::new(format!("a {} is a handle", A::NAME))),
-            Source::Made(bytes) => Ok(bytes.to_vec()),
+            Source::Made(bytes) => Ok((&**bytes).into()),
         }
     }
-    fn load(bytes: &[u8]) -> Result<Self> {
-        let note = crate::array::Unpack::open(bytes)?.note;
-        Ok(Self::of_bytes(ron::from_str(&note)?, bytes.to_vec()))
+    fn load(bytes: Vec<u8>) -> Result<Self> {
+        let note = crate::array::Unpack::open(&bytes)?.note;
+        Ok(Self::of_bytes(ron::from_str(&note)?, bytes))
     }
 }
 

@@ -1,5 +1,7 @@
 //! `Report`: what was measured, as RON text.
 
+use std::borrow::Cow;
+
 use ldm_engine::{Data, Identity, Result};
 use serde::Serialize;
 
@@ -32,10 +34,10 @@ impl Data for Report {
     fn bytes(&self) -> u64 {
         self.0.len() as u64
     }
-    fn save(&self) -> Result<Vec<u8>> {
-        Ok(self.0.clone().into_bytes())
+    fn save(&self) -> Result<Cow<'_, [u8]>> {
+        Ok(self.0.as_bytes().into())
     }
-    fn load(bytes: &[u8]) -> Result<Self> {
-        Ok(Self(std::str::from_utf8(bytes)?.to_owned()))
+    fn load(bytes: Vec<u8>) -> Result<Self> {
+        Ok(Self(String::from_utf8(bytes)?))
     }
 }
