@@ -7,7 +7,7 @@ Start ComfyUI yourself (`python main.py --cpu` will do), then
 
 It posts each chain to `/prompt` and asks `/history/<id>` until the run is there, once with a new
 first number, so that every node runs, and once more unchanged. Ours are the times of
-`cargo bench -p ldm-engine`, from the graph's text to the report. What is not alike:
+`cargo bench -p ldm-engine --bench engine`, from the graph's text to the report. What is not alike:
 
 - ComfyUI's times hold one request over HTTP and the polling, half a millisecond at a time; the
   time that its own messages tell, from `execution_start` to `execution_success`, is shown beside.

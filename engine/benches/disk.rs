@@ -5,6 +5,8 @@
 //! Each row is the median of rounds that take turns; the files are dropped from the system's
 //! memory before they are read. Prints the rows of docs/performance.md.
 
+#![allow(clippy::print_stdout)]
+
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{Read, Write};

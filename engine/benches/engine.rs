@@ -1,8 +1,8 @@
 //! What the engine itself costs: graphs of nodes that do next to nothing, so that all the time is
 //! reading, planning, hashing, scheduling, telling and remembering.
 //!
-//! `cargo bench -p ldm-engine` prints the engine's part of `docs/performance.md`;
-//! `cargo bench -p ldm-engine -- --json` prints the same numbers for `benches/peers/comfyui.py`;
+//! `cargo bench -p ldm-engine --bench engine` prints the engine's part of `docs/performance.md`;
+//! `cargo bench -p ldm-engine --bench engine -- --json` prints the same numbers for `benches/peers/comfyui.py`;
 //! `--upto 10000` leaves larger graphs out.
 //!
 //! Every node makes a value, which is hashed, and everything is told to a listener. Results are

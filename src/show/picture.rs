@@ -263,8 +263,8 @@ fn connect(node: &mut Node, to: usize, name: &str, wires: Vec<&Wire>) -> Vec<Lin
             && seen.insert((from, output))
         {
             links.push(Link {
-                from: from,
-                output: output,
+                from,
+                output,
                 to,
                 input,
             });

@@ -118,7 +118,7 @@ fn blocks(picture: &Picture) -> Vec<Block> {
 
 /// The size of a node's box, and where its sockets are.
 fn block(node: &Node) -> Block {
-    let sockets = |count: usize| (0..count).map(|row| socket_y(row)).collect();
+    let sockets = |count: usize| (0..count).map(socket_y).collect();
     let labels = node
         .inputs
         .iter()

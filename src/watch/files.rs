@@ -297,9 +297,9 @@ mod tests {
         std::fs::read(&graph).unwrap();
         assert_eq!(files.moved(), NOTHING);
         std::fs::write(&graph, "two").unwrap();
-        assert_eq!(files.moved(), [graph.clone()]);
+        assert_eq!(files.moved(), std::slice::from_ref(&graph));
         std::fs::remove_file(&graph).unwrap();
-        assert_eq!(files.moved(), [graph.clone()]);
+        assert_eq!(files.moved(), std::slice::from_ref(&graph));
         assert_eq!(files.moved(), NOTHING);
         std::fs::write(lab.path().join("b.ron"), "two").unwrap();
         std::fs::rename(lab.path().join("b.ron"), &graph).unwrap();

@@ -34,11 +34,7 @@ impl fmt::Display for Lock {
             writeln!(f, "    device: {},", text(&self.device))?;
             writeln!(f, "    numerics: {},", text(&self.numerics))?;
         }
-        write_map(
-            f,
-            "kinds",
-            self.kinds.iter().map(|(name, version)| (name, version)),
-        )?;
+        write_map(f, "kinds", self.kinds.iter())?;
         write_map(f, "seeds", &self.seeds)?;
         let file = |(path, content): (&String, &Identity)| {
             format!("            {}: \"{content}\",\n", text(path))

@@ -391,7 +391,8 @@ const READ: &str = r#"Graph(nodes: {
 
 fn age(path: &Path, seconds: u64) -> SystemTime {
     let then = SystemTime::now() - Duration::from_secs(seconds);
-    fs::File::open(path).unwrap().set_modified(then).unwrap();
+    let file = fs::File::open(path).expect("a file");
+    file.set_modified(then).expect("its time can be set");
     then
 }
 

@@ -153,6 +153,11 @@ impl Work {
     }
 }
 
+#[allow(clippy::print_stderr)]
+fn eprint_seed(seed: u64) {
+    eprintln!("LDM_GRAPH_KILL_SEED={seed}");
+}
+
 /// The process that is killed; it does nothing unless the test below starts it.
 #[test]
 fn the_process_to_kill() {
@@ -179,7 +184,8 @@ fn promise_3_a_kill_at_any_instant_leaves_no_half_entry() {
     let fixed = std::env::var("LDM_GRAPH_KILL_SEED").ok();
     let fixed = fixed.map(|seed| seed.parse().expect("LDM_GRAPH_KILL_SEED is a number"));
     let seed: u64 = fixed.unwrap_or_else(|| now.expect("a clock").as_secs());
-    println!("LDM_GRAPH_KILL_SEED={seed}");
+    // For whoever reads why it failed; a test that passes shows nothing.
+    eprint_seed(seed);
     let random = |round: u64, what: u8, below: u64| {
         let drawn = Identity::of(&[&seed.to_le_bytes(), &round.to_le_bytes(), &[what]]);
         u64::from_le_bytes(drawn.0[..8].try_into().expect("eight bytes")) % below

@@ -160,7 +160,8 @@ fn a_run_that_ends_for_the_next_lets_valid_nodes_finish_and_stops_stale_ones() {
             state: State::Progress,
             ..
         }) => {
-            if stepped.insert(node.clone()) && stepped.len() == 2 {
+            let both = stepped.insert(node.clone()) && stepped.len() == 2;
+            if both {
                 stop.stop_all_but(SameWork::between(&before, &after, &HashSet::new()).nodes);
             }
         }
@@ -201,7 +202,8 @@ fn asked_twice_a_run_lets_only_finish_what_both_leave() {
             state: State::Progress,
             ..
         }) => {
-            if stepped.insert(node.clone()) && stepped.len() == 2 {
+            let both = stepped.insert(node.clone()) && stepped.len() == 2;
+            if both {
                 stop.stop_all_but(HashSet::from(["one".to_owned()]));
             }
         }
