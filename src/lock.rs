@@ -69,6 +69,18 @@ pub(crate) fn holds(
     !found.iter().any(|one| is_error(one.severity))
 }
 
+/// All that differs from the lock file beside the graph so that it must not run.
+pub(crate) fn differences(
+    graph: &Path,
+    plan: &Plan,
+    host: &Host,
+    cache: &Cache,
+) -> Vec<ldm_engine::Diagnostic> {
+    let mut found = compare(graph, plan, host, cache).unwrap_or_else(|errors| errors.0);
+    found.retain(|one| one.severity == Severity::Error);
+    found
+}
+
 fn compare(
     graph: &Path,
     plan: &Plan,

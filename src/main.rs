@@ -70,6 +70,9 @@ impl From<Exit> for ExitCode {
 
 fn main() -> ExitCode {
     bug::catch(|| {
+        // A system that refuses has no such signal either.
+        #[cfg(unix)]
+        let _ = stop::outlive_limits();
         let typed: Vec<_> = std::env::args_os().collect();
         match args::parse(&typed) {
             Ok(args) => dispatch(args),

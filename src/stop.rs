@@ -12,6 +12,16 @@ const STOPPED: i32 = 130;
 /// What is said to the first while a run is under way.
 pub(crate) const STOPPING: &str = "stopping at the next step; once more stops at once";
 
+/// Makes a file that may not grow an error of its write instead of the end of the program.
+///
+/// # Errors
+/// When the system refuses.
+#[cfg(unix)]
+pub(crate) fn outlive_limits() -> io::Result<()> {
+    let never_read = std::sync::Arc::default();
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, never_read).map(drop)
+}
+
 /// Listens to signals from now on, on a thread of its own. The first uses `stop`, then calls
 /// `heard`.
 ///

@@ -32,7 +32,7 @@ use crate::args::RunArgs;
 use crate::face::Face;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
-use crate::{Exit, run, stop};
+use crate::{Exit, lock, run, stop};
 use files::Files;
 use reads::Reads;
 use running::Running;
@@ -206,6 +206,13 @@ impl Session {
                 self.exit = Some(Exit::Misused);
             }
             return self.wrong(vec![Diagnostic::error(message)], since);
+        }
+        if self.settings.locked {
+            let graph = &self.settings.graph;
+            let differs = lock::differences(graph, &plan, &self.host, &self.cache);
+            if !differs.is_empty() {
+                return self.wrong(differs, since);
+            }
         }
         let plan = Arc::new(plan);
         let sources = plan.sources().map(Path::to_owned);

@@ -176,3 +176,29 @@ fn a_wrong_graph_is_not_locked() {
     assert!(lab.read("a.ron.lock").is_none());
     lab.run(["lock", "missing.ron"]).code(2).says("missing.ron");
 }
+
+#[test]
+fn a_watch_that_is_locked_tells_what_differs_and_runs_nothing() {
+    let lab = lab();
+    run(&lab, ["lock", "a.ron"]).code(0);
+    lab.write("a.ron", GRAPH.replace("steps: 2", "steps: 3"));
+    let words = [
+        "watch",
+        "a.ron",
+        "--locked",
+        "--json",
+        "--models",
+        utf8(models()),
+    ];
+    let mut command = lab.command(words);
+    command.stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut line = String::new();
+    let mut lines = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+    std::io::BufRead::read_line(&mut lines, &mut line).expect("an event");
+    child.kill().expect("a kill");
+    child.wait().expect("an end");
+    assert!(line.contains(r#""event":"errors""#), "{line}");
+    assert!(line.contains("`latent.steps` was 2, is 3"), "{line}");
+    assert!(lab.read("out/42.png").is_none());
+}

@@ -50,5 +50,28 @@ fn the_weights_are_of_a_size_that_ships() {
                 .len()
         })
         .sum();
-    assert!(bytes < 24 << 20, "{bytes} bytes");
+    assert!(bytes < 10 << 20, "{bytes} bytes");
+}
+
+#[test]
+fn every_picture_that_a_shipped_graph_draws_can_be_verified() {
+    // In the repository, as README's reader is, so that what pictures name is found upward.
+    let out = tempfile::tempdir_in(root()).expect("a folder in the repository");
+    let lab = Lab::new();
+    for (graph, picture) in [
+        ("graphs/txt2img.ron", "txt2img-42.png"),
+        ("graphs/img2img.ron", "img2img-1.png"),
+        ("graphs/reconstruct.ron", "reconstruct.png"),
+        ("graphs/scene.ron", "scene.png"),
+    ] {
+        let graph = root().join(graph);
+        lab.run(["run", utf8(&graph), "--out", utf8(out.path())])
+            .code(0);
+        let verified = lab.run(["verify", utf8(&out.path().join(picture))]);
+        assert!(
+            verified.code(0).out.contains("the same pixels"),
+            "{}",
+            verified.out
+        );
+    }
 }

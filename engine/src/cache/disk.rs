@@ -16,12 +16,13 @@
 //! - A file system that refuses ends the writing, with one complaint, and not the run.
 //! - Nothing is removed that this program did not write.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,8 +37,10 @@ use crate::value::{DataType, Identity, Storage, Value};
 const TEMPORARY: &str = "tmp";
 /// Ends the name of a lock.
 const LOCK: &str = ".lock";
-/// A lock without files may belong to a process that just starts.
-const YOUNG: Duration = Duration::from_secs(60);
+/// Digits of a process's name.
+const OWNER: usize = 16;
+/// A process whose lock was swept before it held it, or whose folder was taken away, tries again.
+const TRIES: usize = 3;
 /// When room is made, so much of the budget is left filled: nine tenths.
 const FILLED: (u64, u64) = (9, 10);
 /// Records (actions, files, plans) may take one part in so many of the budget.
@@ -257,8 +260,8 @@ impl Disk {
 
     fn keep_object(&self, value: &Value, seconds: f64) -> io::Result<()> {
         let name = value.identity();
-        if let Ok(stands) = self.door.open(&self.path(Sort::Object, &name)) {
-            let _ = stands.touch();
+        // What stands there may be damaged, which is why the value was made again.
+        if self.read(Sort::Object, &name).is_some() {
             return Ok(());
         }
         let label = label(value.type_name(), value.format());
@@ -294,30 +297,50 @@ impl Disk {
         if refused || bytes > self.budget || !self.make_room(bytes)? {
             return Ok(());
         }
-        self.door.make_folder(&self.root.join(sort.folder()))?;
-        let beside = self.temporary()?;
         let head = Head {
             label,
             seconds,
             bytes: body.len() as u64,
             sum: *name,
         };
+        if !head.fits() {
+            return Ok(());
+        }
+        let mut tries = 1..=TRIES;
+        loop {
+            match self.persist(sort, name, &head, body) {
+                // Somebody took the folder away; a new one serves as well.
+                Err(error) if error.kind() == ErrorKind::NotFound && tries.next() < Some(TRIES) => {
+                    self.lock().own = None;
+                }
+                Err(error) => return Err(error),
+                Ok(()) => break,
+            }
+        }
+        if let Some(used) = &mut self.lock().used {
+            *used += bytes;
+        }
+        Ok(())
+    }
+
+    /// Writes an entry beside and gives it its name.
+    fn persist(&self, sort: Sort, name: &Identity, head: &Head, body: &[u8]) -> io::Result<()> {
+        self.door.make_folder(&self.root.join(sort.folder()))?;
+        let beside = self.temporary()?;
         // A record that a power cut tears is found damaged; a value is worth the wait.
         let lasting = sort == Sort::Object;
         let written = self
             .door
             .create(&beside)
-            .and_then(|mut file| whole::write(sort, name, head, body, file.as_mut(), lasting))
+            .and_then(|mut file| {
+                whole::write(sort, name, head.clone(), body, file.as_mut(), lasting)
+            })
             .and_then(|()| self.door.rename(&beside, &self.path(sort, name)));
         if written.is_err() {
             // What cannot be removed either is swept later.
             let _ = self.door.remove(&beside);
         }
-        written?;
-        if let Some(used) = &mut self.lock().used {
-            *used += bytes;
-        }
-        Ok(())
+        written
     }
 
     /// A name for a file being written, which says whose it is.
@@ -360,8 +383,10 @@ impl Disk {
             }
         }
         for (name, listed) in self.door.list(&self.root.join(TEMPORARY))? {
-            if !name.ends_with(LOCK) {
-                stat.temporary.add(listed.bytes);
+            match owner(&name) {
+                Some(_) if name.ends_with(LOCK) => {}
+                Some(_) => stat.temporary.add(listed.bytes),
+                None => stat.strange += 1,
             }
         }
         Ok(stat)
@@ -457,19 +482,20 @@ impl Disk {
     fn sweep_temporary(&self, swept: &mut Swept) -> io::Result<()> {
         let folder = self.root.join(TEMPORARY);
         let listed = self.door.list(&folder)?;
-        let owner = |name: &str| name.split(['-', '.']).next().map(str::to_owned);
-        for (name, file) in &listed {
-            let lock = owner(name).map(|owner| folder.join(owner + LOCK));
-            if lock.is_none_or(|lock| self.door.is_held(&lock)) {
+        let owners: BTreeSet<&str> = listed.iter().filter_map(|(name, _)| owner(name)).collect();
+        for dead in owners {
+            let lock = format!("{dead}{LOCK}");
+            let has_lock = listed.iter().any(|(name, _)| *name == lock);
+            let seized = self.door.seize(&folder.join(&lock));
+            if has_lock && seized.is_none() {
                 continue;
             }
-            let age = SystemTime::now().duration_since(file.used);
-            if name.ends_with(LOCK) && age.is_ok_and(|age| age < YOUNG) {
-                continue;
-            }
-            if self.door.remove(&folder.join(name)).is_ok() && !name.ends_with(LOCK) {
-                swept.temporary += 1;
-                swept.freed += file.bytes;
+            for (name, file) in listed.iter().filter(|(name, _)| owner(name) == Some(dead)) {
+                let removed = self.door.remove(&folder.join(name)).is_ok();
+                if removed && *name != lock {
+                    swept.temporary += 1;
+                    swept.freed += file.bytes;
+                }
             }
         }
         Ok(())
@@ -591,6 +617,19 @@ impl Count {
     }
 }
 
+/// Whose file in the folder of files being written this is: the sixteen digits before `-3` or
+/// `.lock`. Other names are not ours.
+fn owner(name: &str) -> Option<&str> {
+    let (owner, rest) = name.split_at_checked(OWNER)?;
+    let hex = owner
+        .bytes()
+        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let number = rest
+        .strip_prefix('-')
+        .is_some_and(|n| n.parse::<u64>().is_ok());
+    (hex && (number || rest == LOCK)).then_some(owner)
+}
+
 /// How an object's first line names its type.
 fn label(name: &str, format: u32) -> String {
     format!("{name}/{format}")
@@ -605,5 +644,5 @@ fn unique() -> String {
         &now.unwrap_or_default().as_nanos().to_le_bytes(),
         &CACHES.fetch_add(1, Ordering::Relaxed).to_le_bytes(),
     ]);
-    random.to_string()[..16].to_owned()
+    random.to_string()[..OWNER].to_owned()
 }

@@ -1,7 +1,7 @@
 //! The cache's door to the file system: every call it makes, so that tests can break each.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -53,7 +53,7 @@ pub trait Door: Send + Sync {
     /// Makes a folder and those above it.
     fn make_folder(&self, path: &Path) -> io::Result<()>;
 
-    /// Every plain file of a folder by name; none when there is no such folder.
+    /// Every plain file of a folder by name; none when there is no folder of that name.
     fn list(&self, folder: &Path) -> io::Result<Vec<(String, Listed)>>;
 
     /// Removes a file.
@@ -62,8 +62,9 @@ pub trait Door: Send + Sync {
     /// Makes a file and holds its lock, until what is returned is dropped or the process dies.
     fn hold(&self, path: &Path) -> io::Result<File>;
 
-    /// Whether a living process holds the lock of a file.
-    fn is_held(&self, path: &Path) -> bool;
+    /// The lock of a file that no living process holds; nothing when one does, or when there is
+    /// no such file.
+    fn seize(&self, path: &Path) -> Option<File>;
 }
 
 /// The file system itself.
@@ -116,7 +117,12 @@ impl Door for Real {
     fn list(&self, folder: &Path) -> io::Result<Vec<(String, Listed)>> {
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            // A file where the folder should be holds no entries either.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                return Ok(Vec::new());
+            }
             Err(error) => return Err(error),
         };
         let mut found = Vec::new();
@@ -138,13 +144,12 @@ impl Door for Real {
     fn hold(&self, path: &Path) -> io::Result<File> {
         let file = File::create(path)?;
         file.try_lock()?;
-        Ok(file)
+        // Who sweeps holds the lock of what it removes: now it is there to stay, or gone.
+        path.metadata().map(|_| file)
     }
 
-    fn is_held(&self, path: &Path) -> bool {
-        let Ok(file) = File::open(path) else {
-            return false;
-        };
-        matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock))
+    fn seize(&self, path: &Path) -> Option<File> {
+        let file = File::open(path).ok()?;
+        file.try_lock().ok().map(|()| file)
     }
 }

@@ -130,7 +130,7 @@ impl Head {
     }
 
     /// Whether the line is long enough for this.
-    fn fits(&self) -> bool {
+    pub(super) fn fits(&self) -> bool {
         self.label.len() <= 64
     }
 

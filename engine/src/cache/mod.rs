@@ -229,13 +229,12 @@ impl Past {
         keys.nodes.reserve(more);
     }
 
-    /// Remembers the parts of a node's key; the answer is what was there.
-    pub(crate) fn remember(&self, node: &Arc<str>, parts: &Arc<KeyParts>) -> Option<Before> {
+    /// Remembers the parts of a node's key.
+    pub(crate) fn remember(&self, node: &Arc<str>, parts: &Arc<KeyParts>) {
         let mut keys = self.keys();
         let here = Before::Here(parts.clone());
         let before = keys.nodes.insert(node.clone(), here);
         keys.moved |= before.as_ref().map(Before::key) != Some(parts.key());
-        before
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {

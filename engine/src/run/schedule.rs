@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Instant, SystemTime};
 
-use crate::cache::{Before, Cache, Past, Record};
+use crate::cache::{Cache, Past, Record};
 use crate::diagnostic::Diagnostic;
 use crate::error::Error;
 use crate::event::{Event, NodeEvent, State};
@@ -478,14 +478,16 @@ impl<'a> Scheduler<'a> {
     /// Remembers the key's parts for the next run, and says what moved since the last.
     fn because(&self, node: usize) -> Option<Cow<'static, str>> {
         let parts = self.slots[node].parts.as_ref()?;
-        let before = self.remember(node).map(|before| before.labels());
+        let before = self.past.before(&self.run.plan.nodes[node].name);
         Some(parts.why(before.as_ref()))
     }
 
-    /// Remembers the key's parts for the next run; the answer is what was there.
-    fn remember(&self, node: usize) -> Option<Before> {
-        let parts = self.slots[node].parts.as_ref()?;
-        self.past.remember(&self.run.plan.nodes[node].name, parts)
+    /// Remembers the key's parts of a node whose result is known now: what was stopped or failed
+    /// leaves the parts of the run before it.
+    fn remember(&self, node: usize) {
+        if let Some(parts) = &self.slots[node].parts {
+            self.past.remember(&self.run.plan.nodes[node].name, parts);
+        }
     }
 
     fn finish(
@@ -495,6 +497,7 @@ impl<'a> Scheduler<'a> {
         wrote: Vec<Written>,
         seconds: f64,
     ) {
+        self.remember(node);
         let planned = &self.run.plan.nodes[node];
         let identify = |value: &Option<Value>| value.as_ref().map(|v| (v.identity(), v.storage()));
         let record = Arc::new(Record {

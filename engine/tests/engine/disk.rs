@@ -151,8 +151,10 @@ fn promise_3_a_damaged_entry_is_found_dropped_and_made_again() {
                 .any(|words| words.contains("damaged")),
             "{sort}"
         );
+        // It was written anew: what the picture needs is found again.
+        fs::remove_file(lab.host.out.join("mix.txt")).unwrap();
         let healed = lab.restart().run_all();
-        healed.ran([]);
+        healed.ran(["save"]);
         assert!(
             healed.warnings().is_empty(),
             "{sort}: {:?}",
@@ -323,7 +325,11 @@ fn a_folder_full_of_garbage_and_a_symlink_to_one_do_no_harm() {
         .ran(["text", "noise", "mix", "save"]);
     lab.restart().run_all().ran([]);
     let disk = Disk::new(lab.cache_folder(), 1 << 20);
-    assert_eq!(disk.stat().unwrap().strange, 4);
+    assert_eq!(
+        disk.stat().unwrap().strange,
+        6,
+        "with two among the files being written"
+    );
     assert_eq!(disk.verify(&mut |_, _| true).unwrap().damaged.len(), 4);
     disk.clear().unwrap();
     assert!(
@@ -428,4 +434,51 @@ fn a_file_replaced_under_the_same_name_size_and_time_is_noticed() {
     lab.file("book.txt", &long("more "));
     fs::File::open(&path).unwrap().set_modified(then).unwrap();
     lab.restart().run_all().ran(["book", "read", "save"]);
+}
+
+#[test]
+fn a_folder_that_is_taken_away_in_the_middle_is_made_again() {
+    let mut lab = known();
+    lab.host.overwrite = true;
+    fs::remove_dir_all(lab.cache_folder()).unwrap();
+    let ran = lab.set("noise.seed", 2).run_all();
+    assert!(ran.warnings().is_empty(), "{:?}", ran.warnings());
+    lab.restart().run_all().kept(["noise", "mix", "save"]);
+}
+
+#[test]
+fn a_file_where_a_folder_should_be_is_no_entry() {
+    let mut lab = Lab::new(MIX);
+    lab.file("cache/plans", "not a folder");
+    let ran = lab.restart().run_all();
+    assert!(ran.report.is_complete());
+    let disk = Disk::new(lab.cache_folder(), 1 << 20);
+    assert!(disk.stat().is_ok() && disk.gc().is_ok() && disk.clear().is_ok());
+}
+
+#[test]
+fn what_was_stopped_leaves_the_reason_of_the_run_before_it() {
+    let mut lab = Lab::new(
+        r#"Graph(nodes: {
+            "a": Say(text: "a"), "slow": Slow(words: "a", steps: 4), "save": Save(words: "slow"),
+        })"#,
+    );
+    lab.restart().run_all();
+    lab.set("slow.steps", 9).set("slow.stop_at", 3);
+    let because = "`steps` was 4, now 9".to_owned();
+    assert_eq!(
+        lab.fate("slow"),
+        Fate::Runs {
+            because: because.clone()
+        }
+    );
+    assert_eq!(lab.run_all().report.done.cancelled, ["slow", "save"]);
+    assert_eq!(
+        lab.fate("slow"),
+        Fate::Runs {
+            because: because.clone()
+        }
+    );
+    lab.restart();
+    assert_eq!(lab.fate("slow"), Fate::Runs { because });
 }

@@ -111,8 +111,8 @@ impl Door for Broken {
         self.writable()?;
         Real.hold(path)
     }
-    fn is_held(&self, path: &Path) -> bool {
-        Real.is_held(path)
+    fn seize(&self, path: &Path) -> Option<File> {
+        Real.seize(path)
     }
 }
 
