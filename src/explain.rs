@@ -17,12 +17,8 @@ use crate::{Exit, json, run};
 pub(crate) fn explain(mut args: ExplainArgs, terminal: &mut Terminal) -> io::Result<Exit> {
     let wanted = std::mem::take(&mut args.nodes);
     let settings = Settings::from(args);
-    let plan = match run::plan(&settings) {
-        Ok(plan) => plan,
-        Err(errors) => {
-            terminal.diagnostics(errors.iter());
-            return Ok(Exit::Misused);
-        }
+    let Some(plan) = run::planned(&settings, terminal) else {
+        return Ok(Exit::Misused);
     };
     if let Some(unknown) = wanted.iter().find(|name| plan.node(name).is_none()) {
         let names = plan.nodes().map(|node| node.name());
@@ -30,16 +26,13 @@ pub(crate) fn explain(mut args: ExplainArgs, terminal: &mut Terminal) -> io::Res
         terminal.error(&format!("there is no node `{unknown}`"), hint.as_deref());
         return Ok(Exit::Misused);
     }
-    let (outlooks, device) = match foresee(&settings, &plan) {
-        Ok(seen) => seen,
+    let outlooks = match foresee(&settings, &plan) {
+        Ok(outlooks) => outlooks,
         Err(message) => {
             terminal.error(&message, None);
             return Ok(Exit::Misused);
         }
     };
-    if let Some(device) = device {
-        terminal.say(&format!("computing on {device}"));
-    }
     let shown = outlooks
         .iter()
         .filter(|outlook| wanted.is_empty() || wanted.contains(&outlook.node));
@@ -58,15 +51,12 @@ pub(crate) fn explain(mut args: ExplainArgs, terminal: &mut Terminal) -> io::Res
     Ok(Exit::Done)
 }
 
-/// What a run would do with every node, and what it would compute on. The device is opened,
-/// where the plan needs one, because what computes is part of the keys.
-pub(crate) fn foresee(
-    settings: &Settings,
-    plan: &Plan,
-) -> Result<(Vec<Outlook>, Option<String>), String> {
-    let (host, device) = run::lent(settings, plan)?;
+/// What a run would do with every node. The device is opened, where the plan needs one, because
+/// what computes is part of the keys.
+pub(crate) fn foresee(settings: &Settings, plan: &Plan) -> Result<Vec<Outlook>, String> {
+    let (host, _) = run::lent(settings, plan)?;
     let cache = settings.cache();
-    Ok((Run::new(plan, &host, &cache).explain(), device))
+    Ok(Run::new(plan, &host, &cache).explain())
 }
 
 /// A fate in words.

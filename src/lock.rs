@@ -17,12 +17,8 @@ use crate::{Exit, run};
 /// When stdout is closed or full.
 pub(crate) fn lock(args: LockArgs, terminal: &mut Terminal) -> io::Result<Exit> {
     let settings = Settings::from(args);
-    let plan = match run::plan(&settings) {
-        Ok(plan) => plan,
-        Err(errors) => {
-            terminal.diagnostics(errors.iter());
-            return Ok(Exit::Misused);
-        }
+    let Some(plan) = run::planned(&settings, terminal) else {
+        return Ok(Exit::Misused);
     };
     let host = match run::lend(&settings, &plan, terminal) {
         Ok(host) => host,

@@ -18,12 +18,8 @@ use crate::{Exit, check, lock, pool, stop};
 /// When stdout is full. That it is closed only stops the run.
 pub(crate) fn run(args: RunArgs, terminal: &mut Terminal) -> io::Result<Exit> {
     let settings = Settings::from(args);
-    let plan = match plan(&settings) {
-        Ok(plan) => plan,
-        Err(errors) => {
-            terminal.diagnostics(errors.iter());
-            return Ok(Exit::Misused);
-        }
+    let Some(plan) = planned(&settings, terminal) else {
+        return Ok(Exit::Misused);
     };
     let host = match lend(&settings, &plan, terminal) {
         Ok(host) => host,
@@ -58,6 +54,13 @@ pub(crate) fn run(args: RunArgs, terminal: &mut Terminal) -> io::Result<Exit> {
         (false, true) => Exit::Stopped,
         (false, false) => Exit::Failed,
     })
+}
+
+/// The plan; where the graph is wrong that is told, and there is none.
+pub(crate) fn planned(settings: &Settings, terminal: &Terminal) -> Option<Plan> {
+    plan(settings)
+        .map_err(|errors| terminal.diagnostics(errors.iter()))
+        .ok()
 }
 
 /// Plans the graph; once more without metadata, when the nodes that would write it are known.

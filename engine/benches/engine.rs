@@ -2,7 +2,8 @@
 //! reading, planning, hashing, scheduling, telling and remembering.
 //!
 //! `cargo bench -p ldm-engine --bench engine` prints the engine's part of `docs/performance.md`;
-//! `cargo bench -p ldm-engine --bench engine -- --json` prints the same numbers for `benches/peers/comfyui.py`;
+//! `cargo bench -p ldm-engine --bench engine -- --json` prints the same numbers for
+//! `benches/peers/comfyui.py`;
 //! `--upto 10000` leaves larger graphs out.
 //!
 //! Every node makes a value, which is hashed, and everything is told to a listener. Results are

@@ -47,15 +47,11 @@ pub(crate) fn show(mut args: ShowArgs, terminal: &mut Terminal) -> io::Result<Ex
         }
     };
     let settings = Settings::from(args);
-    let plan = match run::plan(&settings) {
-        Ok(plan) => plan,
-        Err(errors) => {
-            terminal.diagnostics(errors.iter());
-            return Ok(Exit::Misused);
-        }
+    let Some(plan) = run::planned(&settings, terminal) else {
+        return Ok(Exit::Misused);
     };
     let outlooks = match explain::foresee(&settings, &plan) {
-        Ok((outlooks, _)) => outlooks,
+        Ok(outlooks) => outlooks,
         Err(message) => {
             terminal.error(&message, None);
             return Ok(Exit::Misused);

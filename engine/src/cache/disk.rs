@@ -233,9 +233,16 @@ impl Disk {
     // Writing.
 
     /// Keeps values and the record of the run that gave them.
-    pub(super) fn store(&self, key: &Identity, kind: &str, record: &Record, values: &[Value]) {
+    pub(super) fn store(
+        &self,
+        key: &Identity,
+        kind: &str,
+        record: &Record,
+        values: &[Option<Value>],
+    ) {
         let kept = values
             .iter()
+            .flatten()
             .filter(|value| value.storage() == Storage::Object)
             .try_for_each(|value| self.keep_object(value, record.seconds));
         let kept = kept.and_then(|()| self.keep(Sort::Action, key, kind, record.seconds, record));
@@ -408,15 +415,8 @@ impl Disk {
             let read = opened.and_then(|mut file| {
                 whole::read(found.sort, &found.name, file.as_mut()).map(|read| read.map(drop))
             });
-            let Ok(read) = read else { continue };
-            match read {
-                Ok(_) | Err(Unfit::New) => swept.whole += 1,
-                Err(Unfit::Old) => swept.old += usize::from(self.sweep(found, &mut swept.freed)),
-                Err(Unfit::Damaged) => {
-                    self.sweep(found, &mut swept.freed);
-                    let name = format!("{}/{}", found.sort.folder(), found.name);
-                    swept.damaged.push(name);
-                }
+            if let Ok(read) = read {
+                self.judge(found, read.err(), &mut swept);
             }
         }
         Ok(swept)
@@ -430,17 +430,8 @@ impl Disk {
         let mut swept = Swept::default();
         self.sweep_temporary(&mut swept)?;
         for found in self.entries(&Sort::ALL)? {
-            let Ok(head) = self.head(&found) else {
-                continue;
-            };
-            match head {
-                Ok(_) | Err(Unfit::New) => swept.whole += 1,
-                Err(Unfit::Old) => swept.old += usize::from(self.sweep(&found, &mut swept.freed)),
-                Err(Unfit::Damaged) => {
-                    self.sweep(&found, &mut swept.freed);
-                    let name = format!("{}/{}", found.sort.folder(), found.name);
-                    swept.damaged.push(name);
-                }
+            if let Ok(head) = self.head(&found) {
+                self.judge(&found, head.err(), &mut swept);
             }
         }
         let (evicted, freed) = self.evict(0)?;
@@ -462,6 +453,19 @@ impl Disk {
         }
         self.lock().used = None;
         Ok(swept)
+    }
+
+    /// Counts an entry, and removes it where it is old or damaged.
+    fn judge(&self, found: &Found, unfit: Option<Unfit>, swept: &mut Swept) {
+        match unfit {
+            None | Some(Unfit::New) => swept.whole += 1,
+            Some(Unfit::Old) => swept.old += usize::from(self.sweep(found, &mut swept.freed)),
+            Some(Unfit::Damaged) => {
+                self.sweep(found, &mut swept.freed);
+                let name = format!("{}/{}", found.sort.folder(), found.name);
+                swept.damaged.push(name);
+            }
+        }
     }
 
     fn head(&self, found: &Found) -> io::Result<Result<Head, Unfit>> {
@@ -542,8 +546,10 @@ impl Disk {
                 if of_records <= self.budget / RECORDS / 2 {
                     break;
                 }
-                of_records -= found.listed.bytes;
-                evicted += usize::from(self.sweep(found, &mut freed));
+                if self.sweep(found, &mut freed) {
+                    of_records -= found.listed.bytes;
+                    evicted += 1;
+                }
             }
         }
         if full {
@@ -559,8 +565,10 @@ impl Disk {
                 if of_records + of_objects <= filled {
                     break;
                 }
-                of_objects -= found.listed.bytes;
-                evicted += usize::from(self.sweep(found, &mut freed));
+                if self.sweep(found, &mut freed) {
+                    of_objects -= found.listed.bytes;
+                    evicted += 1;
+                }
             }
         }
         self.lock().used = Some(of_records + of_objects);

@@ -145,8 +145,7 @@ impl Cache {
         values: &[Option<Value>],
     ) {
         if let Some(disk) = &self.disk {
-            let values: Vec<Value> = values.iter().flatten().cloned().collect();
-            disk.store(key, kind, record, &values);
+            disk.store(key, kind, record, values);
         }
     }
 

@@ -539,6 +539,12 @@ impl<'a> Scheduler<'a> {
             self.tell_children(node);
         }
         self.release_parents(node);
+        self.serve_waiters(node);
+        self.let_go(node);
+    }
+
+    /// The values of a node are at hand: who waited for nothing else goes on.
+    fn serve_waiters(&mut self, node: usize) {
         for waiter in std::mem::take(&mut self.slots[node].waiters) {
             self.slots[waiter].lacking -= 1;
             if self.slots[waiter].lacking == 0 {
@@ -549,7 +555,6 @@ impl<'a> Scheduler<'a> {
                 }
             }
         }
-        self.let_go(node);
     }
 
     /// The identities that a node gives are known.
