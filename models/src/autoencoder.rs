@@ -29,7 +29,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use ldm_kernels::Padding;
 
-use crate::nn::{Conv, GroupNorm, Init, Linear, SpatialAttention, upsample};
+use crate::nn::{Conv, GroupNorm, Init, Linear, SpatialAttention, halves, upsample};
 
 /// What every norm of the autoencoder adds to the variance.
 const EPS: f64 = 1e-6;
@@ -95,12 +95,6 @@ impl Posterior {
         let each: Tensor<2> = each.flatten(1, 3);
         each.sum_dim(1).squeeze_dim(1) * 0.5
     }
-}
-
-/// `[b, 2c, h, w]` → twice `[b, c, h, w]`
-fn halves(x: Tensor<4>) -> [Tensor<4>; 2] {
-    let c = x.dims()[1] / 2;
-    [x.clone().narrow(1, 0, c), x.narrow(1, c, c)]
 }
 
 /// Picture to moments.

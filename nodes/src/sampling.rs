@@ -10,7 +10,7 @@ use ldm_models::guidance::{Condition, Guided};
 use ldm_models::noise::Noise;
 use ldm_models::prediction::Denoiser;
 use ldm_models::sampler::{SampleError, Sampler, Walk};
-use ldm_models::unet::UNet;
+use ldm_models::unet::{Told, UNet};
 
 use crate::array::Array;
 use crate::machine::Machine;
@@ -41,8 +41,8 @@ impl Sampling<'_> {
     ) -> Result<Array<4>> {
         let dtype = self.machine.dtype();
         let call = |x: Tensor<4>, t: Tensor<1>, tokens: Option<Tensor<3>>| {
-            let tokens = tokens.map(|tokens| tokens.cast(dtype));
-            let out = self.network.forward(x.cast(dtype), t, tokens);
+            let told = Told::tokens(tokens.map(|tokens| tokens.cast(dtype)));
+            let out = self.network.forward(x.cast(dtype), t, told);
             out.cast(DType::F32)
         };
         let guided = Guided::new(call, self.cfg, positive, negative, start.shape())?;

@@ -118,6 +118,10 @@ impl TrainDiffusion {
                 context_dim: Some(self.context),
                 transformer_depth: vec![1],
                 groups: self.norm_groups,
+                middle_depth: None,
+                label: None,
+                scale_shift: false,
+                resblock_updown: false,
             },
             text: TextTransformerConfig {
                 vocab_size: words,

@@ -187,6 +187,10 @@ pub(crate) fn make_model(folder: &Path) {
         context_dim: Some(4),
         transformer_depth: vec![1],
         groups: 2,
+        middle_depth: None,
+        label: None,
+        scale_shift: false,
+        resblock_updown: false,
     };
     let text = TextTransformerConfig {
         vocab_size: tokenizer.vocabulary(),

@@ -18,7 +18,7 @@ use crate::error::Error as ModelError;
 use crate::schedule::{NoiseSchedule, ScheduleConfig};
 use crate::text::{TextTransformer, TextTransformerConfig};
 use crate::tokenizer::Tokenizer;
-use crate::unet::{UNet, UNetConfig};
+use crate::unet::{Told, UNet, UNetConfig};
 
 /// The two networks that learn together.
 #[derive(Module, Debug)]
@@ -205,9 +205,8 @@ impl Batches<'_> {
         let ids = TensorData::new(ids, [b, self.captions.length]);
         let context = model.text.forward(Tensor::<2, Int>::from_data(ids, device));
         let t = t.iter().map(|&t| t as f32).collect();
-        let found = model
-            .unet
-            .forward(noisy, tensor(t, [b], device), Some(context));
+        let told = Told::tokens(Some(context));
+        let found = model.unet.forward(noisy, tensor(t, [b], device), told);
         let error = found - eps;
         sum(error.clone() * error) / (b * c * h * w) as f64
     }

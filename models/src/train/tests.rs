@@ -92,6 +92,10 @@ fn diffusion(steps: u64, words: usize) -> DiffusionTraining {
             context_dim: Some(8),
             transformer_depth: vec![1],
             groups: 4,
+            middle_depth: None,
+            label: None,
+            scale_shift: false,
+            resblock_updown: false,
         },
         text: TextTransformerConfig {
             vocab_size: words,

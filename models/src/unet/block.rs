@@ -1,54 +1,106 @@
 //! The U-Net's residual block, which is told the timestep.
 //!
 //! ```text
-//! x ─ norm1 ─ silu ─ conv1 ─(+)─ norm2 ─ silu ─ conv2 ─(+)─ out
-//! │                          │                          │
-//! │         t ─── linear ────┘                          │
-//! └────────────── skip: 1×1 where widths differ ────────┘
+//! x ─ norm1 ─ silu ─(▽△)─ conv1 ─(+)─ norm2 ─────────── silu ─ conv2 ─(+)─ out
+//! │                               │        (·(1 + scale) + shift)      │
+//! │         t ───── linear ───────┘   or ─────┘                        │
+//! └────────(▽△)─────── skip: 1×1 where widths differ ──────────────────┘
+//!
+//! ▽ mean of 2×2      △ nearest ×2      both only in blocks that change the size
 //! ```
 //!
-//! `t` comes with its SiLU applied, since that is the same for every block. `conv2`
-//! starts at zero, so that a fresh block passes its input on.
+//! `t` comes with its SiLU applied, since that is the same for every block. It is added
+//! before the second norm, or scales and shifts what that gives (Dhariwal and Nichol 2021,
+//! arXiv 2105.05233, §3: adaptive group normalisation). `conv2` starts at zero, so that a
+//! fresh block passes its input on.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use ldm_kernels as kernels;
 
-use crate::nn::{Conv, GroupNorm, Init, Linear};
+use super::config::UNetConfig;
+use crate::nn::{Conv, GroupNorm, Init, Linear, halves, mean_of_four, upsample};
 
 /// What these norms add to the variance: PyTorch's default, unlike the transformer's.
 pub(super) const EPS: f64 = 1e-5;
 
-/// Two convolutions, with the timestep added between them.
+/// What a block does to the size of what it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Size {
+    Kept,
+    Halved,
+    Doubled,
+}
+
+impl Size {
+    /// `x [b, c, h, w]` → the same, half or double height and width
+    fn of(self, x: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Kept => x,
+            Self::Halved => mean_of_four(x),
+            Self::Doubled => upsample(x),
+        }
+    }
+}
+
+/// Two convolutions, told the timestep between them.
 #[derive(Module, Debug)]
-pub(super) struct ResBlock {
+pub(crate) struct ResBlock {
     norm1: GroupNorm,
     conv1: Conv,
     time: Linear,
     norm2: GroupNorm,
     conv2: Conv,
     skip: Option<Conv>,
+    /// Whether the timestep scales and shifts, in place of being added.
+    scale_shift: bool,
+    #[module(skip)]
+    size: Size,
 }
 
 impl ResBlock {
-    pub(super) fn new(init: &mut Init, groups: usize, from: usize, to: usize, time: usize) -> Self {
+    /// From `from` channels to `to`.
+    pub(super) fn new(
+        init: &mut Init,
+        config: &UNetConfig,
+        from: usize,
+        to: usize,
+        size: Size,
+    ) -> Self {
+        let (groups, scale_shift) = (config.groups, config.scale_shift);
+        let told = if scale_shift { 2 * to } else { to };
         Self {
             norm1: GroupNorm::new(init, groups, from, EPS),
             conv1: Conv::new3(init, from, to),
-            time: Linear::new(init, time, to),
+            time: Linear::new(init, config.time_width(), told),
             norm2: GroupNorm::new(init, groups, to, EPS),
             conv2: Conv::zeroed3(init, to, to),
             skip: (from != to).then(|| Conv::new1(init, from, to)),
+            scale_shift,
+            size,
         }
     }
 
-    /// `x [b, c_in, h, w]`, `t [b, c_time]` → `[b, c_out, h, w]`
+    /// `x [b, c_in, h, w]`, `t [b, c_time]` → `[b, c_out, h, w]`, the size kept, halved or
+    /// doubled
     pub(super) fn forward(&self, x: Tensor<4>, t: Tensor<2>) -> Tensor<4> {
-        let t: Tensor<4> = self.time.forward(t).unsqueeze_dims(&[2, 3]); // [b, c_out, 1, 1]
-        let h = self.conv1.forward(self.norm1.forward_silu(x.clone()));
-        let h = self.conv2.forward(self.norm2.forward_silu(h + t));
+        let t = self.time.forward(t).unsqueeze_dims(&[2, 3]); // [b, c_out or twice, 1, 1]
+        let h = self.size.of(self.norm1.forward_silu(x.clone()));
+        let h = self.conv1.forward(h);
+        let h = self.conv2.forward(self.tell(h, t));
+        let x = self.size.of(x);
         match &self.skip {
             Some(skip) => skip.forward(x) + h,
             None => x + h,
         }
+    }
+
+    /// The second norm, the timestep before it or after it, and the SiLU.
+    fn tell(&self, h: Tensor<4>, t: Tensor<4>) -> Tensor<4> {
+        if !self.scale_shift {
+            return self.norm2.forward_silu(h + t);
+        }
+        let [scale, shift] = halves(t);
+        kernels::silu(self.norm2.forward(h) * (scale + 1.0) + shift)
     }
 }

@@ -18,6 +18,10 @@ fn tiny() -> UNetConfig {
         context_dim: None,
         transformer_depth: vec![1],
         groups: 4,
+        middle_depth: None,
+        label: None,
+        scale_shift: false,
+        resblock_updown: false,
     }
 }
 
@@ -51,6 +55,10 @@ fn the_papers_unets_have_the_papers_sizes() {
         context_dim: None,
         transformer_depth: vec![1],
         groups: 32,
+        middle_depth: None,
+        label: None,
+        scale_shift: false,
+        resblock_updown: false,
     };
     let f8 = |config: UNetConfig| UNetConfig {
         in_channels: 4,
@@ -152,7 +160,7 @@ fn the_latent_keeps_its_size_whatever_the_levels() {
         let context = config.context_dim.map(|dim| random([2, 5, dim]));
         let t = Tensor::from_data([0.0, 981.0], &Device::flex());
         let size = [2 * config.size_multiple(), 4 * config.size_multiple()];
-        let out = network.forward(random([2, 4, size[0], size[1]]), t, context);
+        let out = network.forward(random([2, 4, size[0], size[1]]), t, Told::tokens(context));
         assert_eq!(out.dims(), [2, 3, size[0], size[1]]);
     }
 }
@@ -161,7 +169,7 @@ fn the_latent_keeps_its_size_whatever_the_levels() {
 fn a_fresh_unet_predicts_zero() {
     let network = tiny().init(&Device::flex(), 1).unwrap();
     let t = Tensor::from_data([7.0], &Device::flex());
-    let out = floats(network.forward(random([1, 4, 4, 4]), t, None));
+    let out = floats(network.forward(random([1, 4, 4, 4]), t, Told::default()));
     assert!(out.iter().all(|x| *x == 0.0));
 }
 
@@ -175,7 +183,8 @@ fn picture_time_and_context_all_reach_the_result() {
     let (x, context) = (random([1, 4, 4, 4]), random([1, 5, 6]));
     let t = |t: f32| Tensor::<1>::from_data([t], &Device::flex());
     let run = |x: &Tensor<4>, time, context: &Tensor<3>| {
-        floats(network.forward(x.clone(), t(time), Some(context.clone())))
+        let told = Told::tokens(Some(context.clone()));
+        floats(network.forward(x.clone(), t(time), told))
     };
     let base = run(&x, 500.0, &context);
     assert_eq!(base, run(&x, 500.0, &context));
@@ -209,7 +218,8 @@ fn every_parameter_has_a_gradient() {
     let x = Tensor::<4>::from_data(random([1, 4, 4, 4]).into_data(), &device);
     let context = Tensor::<3>::from_data(random([1, 5, 6]).into_data(), &device);
     let t = Tensor::from_data([3.0], &device);
-    let loss = network.forward(x, t, Some(context)).square().mean();
+    let told = Told::tokens(Some(context));
+    let loss = network.forward(x, t, told).square().mean();
     let mut without = Without(vec![], loss.backward(), vec![]);
     network.visit(&mut without);
     assert!(without.0.is_empty(), "{:?}", without.0);

@@ -15,7 +15,7 @@ use crate::nn::{Init, Linear};
 
 /// From timesteps to the vector that every block is told.
 #[derive(Module, Debug)]
-pub(super) struct TimeEmbedding {
+pub(crate) struct TimeEmbedding {
     linear1: Linear,
     linear2: Linear,
     waves: usize,
@@ -39,7 +39,9 @@ impl TimeEmbedding {
 }
 
 /// `t [b]` → `[b, width]`: cosines, then sines, then a zero where `width` is odd.
-pub(super) fn waves(t: Tensor<1>, width: usize) -> Tensor<2> {
+///
+/// Timesteps are told by these, and SDXL's sizes and crops.
+pub fn waves(t: Tensor<1>, width: usize) -> Tensor<2> {
     let half = width / 2;
     let slowest = 10_000f64;
     let frequencies: Vec<f32> = (0..half)

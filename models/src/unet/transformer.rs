@@ -12,7 +12,7 @@
 //! The released code norms with GroupNorm and runs self-attention, cross-attention,
 //! feed-forward; the paper's table 16 says otherwise. Its 1×1 convolutions around the
 //! blocks are linear layers over tokens here: the same sums, and the form that later
-//! models store. `proj_out` starts at zero.
+//! models (SD 2, SDXL) store. `proj_out` starts at zero.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -33,13 +33,11 @@ pub(super) struct SpatialTransformer {
 }
 
 impl SpatialTransformer {
+    /// Of (width, heads, depth, width of the conditioning's tokens).
     pub(super) fn new(
         init: &mut Init,
         groups: usize,
-        width: usize,
-        heads: usize,
-        depth: usize,
-        context: usize,
+        (width, heads, depth, context): (usize, usize, usize, usize),
     ) -> Self {
         Self {
             norm: GroupNorm::new(init, groups, width, EPS),

@@ -40,6 +40,10 @@ fn unet() -> UNetConfig {
         context_dim: Some(12),
         transformer_depth: vec![1],
         groups: 4,
+        middle_depth: None,
+        label: None,
+        scale_shift: false,
+        resblock_updown: false,
     }
 }
 
@@ -257,6 +261,10 @@ fn the_released_unet_is_found_under_both_families_of_names() {
         context_dim: Some(768),
         transformer_depth: vec![1],
         groups: 32,
+        middle_depth: None,
+        label: None,
+        scale_shift: false,
+        resblock_updown: false,
     };
     let network = config.init(&Device::flex(), 0).unwrap();
     let table = KeyTable::unet(Family::CompVis, &config).under("model.diffusion_model.");

@@ -16,7 +16,7 @@ use burn::tensor::{DType, Device, Tensor};
 use half::f16;
 use ldm_models::autoencoder::{KlAutoencoder, KlAutoencoderConfig, Posterior};
 use ldm_models::text::{TextTransformer, TextTransformerConfig};
-use ldm_models::unet::{Heads, UNet, UNetConfig};
+use ldm_models::unet::{Heads, Told, UNet, UNetConfig};
 use ldm_models::weights::{Family, KeyTable, TensorFile, load};
 use safetensors::SafeTensors;
 
@@ -299,6 +299,10 @@ fn small_unet() -> UNetConfig {
         context_dim: None,
         transformer_depth: vec![1],
         groups: 4,
+        middle_depth: None,
+        label: None,
+        scale_shift: false,
+        resblock_updown: false,
     }
 }
 
@@ -313,7 +317,8 @@ fn unet(recording: &Recording, weights: &Path, family: Family, config: UNetConfi
         recording.tensor("x", &device),
         recording.tensor("t", &device),
     );
-    vec![("out", numbers(network.forward(x, t, context)))]
+    let told = Told::tokens(context);
+    vec![("out", numbers(network.forward(x, t, told)))]
 }
 
 fn text(recording: &Recording, weights: &Path, family: Family) -> Results {

@@ -198,6 +198,10 @@ fn make_model(folder: &Path, tiny: &Tiny, machine: &Machine) {
         context_dim: Some(tiny.width),
         transformer_depth: vec![1],
         groups: 2,
+        middle_depth: None,
+        label: None,
+        scale_shift: false,
+        resblock_updown: false,
     };
     let text = TextTransformerConfig {
         vocab_size: tokenizer.vocabulary(),

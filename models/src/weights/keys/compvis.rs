@@ -4,7 +4,7 @@
 use super::{Names, transformer};
 use crate::autoencoder::KlAutoencoderConfig;
 use crate::text::TextTransformerConfig;
-use crate::unet::UNetConfig;
+use crate::unet::{LabelConfig, UNetConfig};
 
 const RES: &[(&str, &str)] = &[
     ("norm1", "norm1"),
@@ -80,80 +80,76 @@ fn autoencoder_level(names: &mut Names, ours: &str, theirs: &str, blocks: usize)
 /// The way down is one list of blocks, in which halving counts as a block of its own; the
 /// way up another, in which doubling stands inside the last block of a level.
 pub(super) fn unet(config: &UNetConfig) -> Names {
+    let mut names = unet_encoder(config);
+    names.layers(&[("norm_out", "out.0"), ("conv_out", "out.2")]);
+    let last = config.channel_mult.len() - 1;
+    let mut output = 0;
+    for (step, level) in (0..=last).rev().enumerate() {
+        for block in 0..=config.num_res_blocks {
+            let ours = format!("up.{step}.blocks.{block}");
+            let theirs = format!("output_blocks.{output}");
+            unet_block(&mut names, config, level, &ours, &theirs);
+            output += 1;
+        }
+        let place = if config.attends(level) { 2 } else { 1 };
+        let ours = format!("up.{step}.resample");
+        let theirs = format!("output_blocks.{}.{place}", output - 1);
+        unet_resample(&mut names, config, &ours, &theirs, "conv");
+    }
+    names
+}
+
+/// The half that a ControlNet shares: the way down and the middle.
+pub(super) fn unet_encoder(config: &UNetConfig) -> Names {
     let mut names = Names::default();
     names.layers(&[
         ("time.linear1", "time_embed.0"),
         ("time.linear2", "time_embed.2"),
         ("conv_in", "input_blocks.0.0"),
-        ("norm_out", "out.0"),
-        ("conv_out", "out.2"),
     ]);
+    match config.label {
+        Some(LabelConfig::Classes(_)) => names.layers(&[("label", "label_emb")]),
+        _ => names.layers(&[
+            ("label.linear1", "label_emb.0.0"),
+            ("label.linear2", "label_emb.0.2"),
+        ]),
+    }
     let last = config.channel_mult.len() - 1;
     let mut input = 1;
     for level in 0..=last {
         for block in 0..config.num_res_blocks {
             let ours = format!("down.{level}.blocks.{block}");
-            unet_block(
-                &mut names,
-                config,
-                level,
-                &ours,
-                &format!("input_blocks.{input}"),
-            );
+            let theirs = format!("input_blocks.{input}");
+            unet_block(&mut names, config, level, &ours, &theirs);
             input += 1;
         }
         if level < last {
-            let theirs = format!("input_blocks.{input}");
-            names
-                .at(format!("down.{level}"), theirs)
-                .layers(&[("resample", "0.op")]);
+            let ours = format!("down.{level}.resample");
+            let theirs = format!("input_blocks.{input}.0");
+            unet_resample(&mut names, config, &ours, &theirs, "op");
             input += 1;
         }
     }
+    let (width, depth) = (config.width(last), config.depth_of_middle());
     unet_res(&mut names, "middle.block1", "middle_block.0");
-    unet_attention(
-        &mut names,
-        config,
-        last,
-        "middle.attention",
-        "middle_block.1",
-    );
+    let ours = "middle.attention";
+    unet_attention(&mut names, config, (width, depth), ours, "middle_block.1");
     unet_res(&mut names, "middle.block2", "middle_block.2");
-    let mut output = 0;
-    for (step, level) in (0..=last).rev().enumerate() {
-        for block in 0..=config.num_res_blocks {
-            let ours = format!("up.{step}.blocks.{block}");
-            unet_block(
-                &mut names,
-                config,
-                level,
-                &ours,
-                &format!("output_blocks.{output}"),
-            );
-            output += 1;
-        }
-        let conv = if config.attends(level) {
-            "2.conv"
-        } else {
-            "1.conv"
-        };
-        let theirs = format!("output_blocks.{}", output - 1);
-        names
-            .at(format!("up.{step}"), theirs)
-            .layers(&[("resample", conv)]);
-    }
     names
+}
+
+fn unet_resample(names: &mut Names, config: &UNetConfig, ours: &str, theirs: &str, conv: &str) {
+    if config.resblock_updown {
+        return unet_res(names, ours, theirs);
+    }
+    names.layers(&[(ours, &format!("{theirs}.{conv}"))]);
 }
 
 fn unet_block(names: &mut Names, config: &UNetConfig, level: usize, ours: &str, theirs: &str) {
     unet_res(names, &format!("{ours}.res"), &format!("{theirs}.0"));
-    unet_attention(
-        names,
-        config,
-        level,
-        &format!("{ours}.attention"),
-        &format!("{theirs}.1"),
-    );
+    let (ours, theirs) = (format!("{ours}.attention"), format!("{theirs}.1"));
+    let sizes = (config.width(level), config.depth(level));
+    unet_attention(names, config, sizes, &ours, &theirs);
 }
 
 fn unet_res(names: &mut Names, ours: &str, theirs: &str) {
@@ -167,13 +163,19 @@ fn unet_res(names: &mut Names, ours: &str, theirs: &str) {
     ]);
 }
 
-fn unet_attention(names: &mut Names, config: &UNetConfig, level: usize, ours: &str, theirs: &str) {
+fn unet_attention(
+    names: &mut Names,
+    config: &UNetConfig,
+    (width, depth): (usize, usize),
+    ours: &str,
+    theirs: &str,
+) {
     if config.context_dim.is_some() {
-        return transformer(names, ours, theirs, config.depth(level));
+        return transformer(names, ours, theirs, depth);
     }
     let mut scope = names.at(ours, theirs);
     scope.layers(&[("norm", "norm"), ("out", "proj_out")]);
-    scope.qkv("qkv", config.heads.count(config.width(level)));
+    scope.qkv("qkv", config.heads.count(width));
 }
 
 /// Attention and feed-forward alternate in one list, each with its norm before it.

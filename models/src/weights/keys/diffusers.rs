@@ -4,7 +4,7 @@
 use super::{Names, transformer};
 use crate::autoencoder::KlAutoencoderConfig;
 use crate::text::TextTransformerConfig;
-use crate::unet::UNetConfig;
+use crate::unet::{LabelConfig, UNetConfig};
 
 const RES: &[(&str, &str)] = &[
     ("norm1", "norm1"),
@@ -71,40 +71,39 @@ pub(super) fn autoencoder(config: &KlAutoencoderConfig) -> Names {
 
 /// Levels are numbered as they run, on the way down and on the way up.
 pub(super) fn unet(config: &UNetConfig) -> Names {
+    let mut names = unet_encoder(config);
+    names.layers(&[("norm_out", "conv_norm_out"), ("conv_out", "conv_out")]);
+    let last = config.channel_mult.len() - 1;
+    for level in 0..=last {
+        let way = ("up", last - level);
+        unet_level(&mut names, config, level, way, config.num_res_blocks + 1);
+    }
+    names
+}
+
+/// The half that a ControlNet shares: the way down and the middle.
+pub(super) fn unet_encoder(config: &UNetConfig) -> Names {
     let mut names = Names::default();
     names.layers(&[
         ("time.linear1", "time_embedding.linear_1"),
         ("time.linear2", "time_embedding.linear_2"),
         ("conv_in", "conv_in"),
-        ("norm_out", "conv_norm_out"),
-        ("conv_out", "conv_out"),
     ]);
-    let last = config.channel_mult.len() - 1;
-    names.at("middle.block1", "mid_block.resnets.0").layers(RES);
-    unet_attention(
-        &mut names,
-        config,
-        last,
-        "middle.attention",
-        "mid_block.attentions.0",
-    );
-    names.at("middle.block2", "mid_block.resnets.1").layers(RES);
-    for level in 0..=last {
-        unet_level(
-            &mut names,
-            config,
-            level,
-            ("down", level),
-            config.num_res_blocks,
-        );
-        unet_level(
-            &mut names,
-            config,
-            level,
-            ("up", last - level),
-            config.num_res_blocks + 1,
-        );
+    match config.label {
+        Some(LabelConfig::Classes(_)) => names.layers(&[("label", "class_embedding")]),
+        _ => names.layers(&[
+            ("label.linear1", "add_embedding.linear_1"),
+            ("label.linear2", "add_embedding.linear_2"),
+        ]),
     }
+    for level in 0..config.channel_mult.len() {
+        let way = ("down", level);
+        unet_level(&mut names, config, level, way, config.num_res_blocks);
+    }
+    let (ours, theirs) = ("middle.attention", "mid_block.attentions.0");
+    names.at("middle.block1", "mid_block.resnets.0").layers(RES);
+    unet_attention(&mut names, config, config.depth_of_middle(), ours, theirs);
+    names.at("middle.block2", "mid_block.resnets.1").layers(RES);
     names
 }
 
@@ -121,19 +120,23 @@ fn unet_level(
         names
             .at(format!("{block}.res"), format!("{theirs}.resnets.{i}"))
             .layers(RES);
-        let (ours, theirs) = (
-            format!("{block}.attention"),
-            format!("{theirs}.attentions.{i}"),
-        );
-        unet_attention(names, config, level, &ours, &theirs);
+        let attention = format!("{theirs}.attentions.{i}");
+        let block = format!("{block}.attention");
+        unet_attention(names, config, config.depth(level), &block, &attention);
     }
-    let resample = format!("{way}samplers.0.conv");
-    names.at(ours, theirs).layers(&[("resample", &resample)]);
+    let (ours, theirs) = (
+        format!("{ours}.resample"),
+        format!("{theirs}.{way}samplers.0"),
+    );
+    if config.resblock_updown {
+        return names.at(ours, theirs).layers(RES);
+    }
+    names.layers(&[(&ours, &format!("{theirs}.conv"))]);
 }
 
-fn unet_attention(names: &mut Names, config: &UNetConfig, level: usize, ours: &str, theirs: &str) {
+fn unet_attention(names: &mut Names, config: &UNetConfig, depth: usize, ours: &str, theirs: &str) {
     match config.context_dim {
-        Some(_) => transformer(names, ours, theirs, config.depth(level)),
+        Some(_) => transformer(names, ours, theirs, depth),
         None => names.at(ours, theirs).layers(ATTENTION),
     }
 }

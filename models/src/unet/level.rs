@@ -1,0 +1,203 @@
+//! The levels of a U-Net: blocks of one size, how they attend, how a level is left.
+//!
+//! Not here: the order in which they run (`encoder`, and `UNet::forward` for the way up).
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use ldm_kernels::Padding;
+
+use super::block::{EPS, ResBlock, Size};
+use super::config::UNetConfig;
+use super::transformer::SpatialTransformer;
+use crate::nn::{Conv, GroupNorm, Init, Linear, SpatialAttention, upsample};
+
+/// What every block is told: the timestep and the label as one vector `[b, c_time]`, its
+/// SiLU applied, and the tokens to look at.
+pub(crate) struct Heard {
+    pub(super) time: Tensor<2>,
+    pub(super) context: Option<Tensor<3>>,
+}
+
+/// The blocks of one size, and how it is left for the next.
+#[derive(Module, Debug)]
+pub(crate) struct Level {
+    pub(super) blocks: Vec<Block>,
+    pub(super) resample: Option<Resample>,
+}
+
+/// A residual block, and attention where its level attends.
+#[derive(Module, Debug)]
+pub(crate) struct Block {
+    res: ResBlock,
+    attention: Option<Attention>,
+}
+
+impl Block {
+    fn new(init: &mut Init, config: &UNetConfig, level: usize, from: usize) -> Self {
+        let to = config.width(level);
+        Self {
+            res: ResBlock::new(init, config, from, to, Size::Kept),
+            attention: config
+                .attends(level)
+                .then(|| Attention::new(init, config, level, config.depth(level))),
+        }
+    }
+
+    /// `x [b, c_in, h, w]` → `[b, c_out, h, w]`
+    pub(super) fn forward(&self, x: Tensor<4>, heard: &Heard) -> Tensor<4> {
+        let h = self.res.forward(x, heard.time.clone());
+        match &self.attention {
+            Some(attention) => attention.forward(h, heard),
+            None => h,
+        }
+    }
+}
+
+/// From one size to the next.
+#[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a handful stand in a network, and a module cannot be boxed"
+)]
+pub(crate) enum Resample {
+    /// A convolution: of stride 2 on the way down, after doubling on the way up.
+    Conv(Conv),
+    /// A residual block that resamples inside.
+    Block(ResBlock),
+}
+
+impl Resample {
+    fn halving(init: &mut Init, config: &UNetConfig, width: usize) -> Self {
+        if config.resblock_updown {
+            return Self::Block(ResBlock::new(init, config, width, width, Size::Halved));
+        }
+        Self::Conv(Conv::halving(init, width, Padding::same(1)))
+    }
+
+    fn doubling(init: &mut Init, config: &UNetConfig, width: usize) -> Self {
+        if config.resblock_updown {
+            return Self::Block(ResBlock::new(init, config, width, width, Size::Doubled));
+        }
+        Self::Conv(Conv::new3(init, width, width))
+    }
+
+    /// `x [b, c, h, w]` → `[b, c, h / 2, w / 2]`
+    pub(super) fn halve(&self, x: Tensor<4>, heard: &Heard) -> Tensor<4> {
+        match self {
+            Self::Conv(conv) => conv.forward(x),
+            Self::Block(block) => block.forward(x, heard.time.clone()),
+        }
+    }
+
+    /// `x [b, c, h, w]` → `[b, c, 2h, 2w]`
+    pub(super) fn double(&self, x: Tensor<4>, heard: &Heard) -> Tensor<4> {
+        match self {
+            Self::Conv(conv) => conv.forward(upsample(x)),
+            Self::Block(block) => block.forward(x, heard.time.clone()),
+        }
+    }
+}
+
+/// The coarsest size: block, attention, block.
+#[derive(Module, Debug)]
+pub(crate) struct Middle {
+    block1: ResBlock,
+    attention: Attention,
+    block2: ResBlock,
+}
+
+impl Middle {
+    pub(super) fn new(init: &mut Init, config: &UNetConfig) -> Self {
+        let last = config.channel_mult.len() - 1;
+        let width = config.width(last);
+        Self {
+            block1: ResBlock::new(init, config, width, width, Size::Kept),
+            attention: Attention::new(init, config, last, config.depth_of_middle()),
+            block2: ResBlock::new(init, config, width, width, Size::Kept),
+        }
+    }
+
+    /// `x [b, c, h, w]` → the same shape
+    pub(super) fn forward(&self, x: Tensor<4>, heard: &Heard) -> Tensor<4> {
+        let h = self.block1.forward(x, heard.time.clone());
+        let h = self.attention.forward(h, heard);
+        self.block2.forward(h, heard.time.clone())
+    }
+}
+
+/// How a level attends.
+#[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few dozen stand in a network, and a module cannot be boxed"
+)]
+enum Attention {
+    /// Over its own pixels.
+    Pixels(SpatialAttention),
+    /// Over its own pixels and over the conditioning's tokens.
+    Context(SpatialTransformer),
+}
+
+impl Attention {
+    fn new(init: &mut Init, config: &UNetConfig, level: usize, depth: usize) -> Self {
+        let (width, groups) = (config.width(level), config.groups);
+        let heads = config.heads.count(width);
+        if let Some(context) = config.context_dim {
+            let sizes = (width, heads, depth, context);
+            return Self::Context(SpatialTransformer::new(init, groups, sizes));
+        }
+        let norm = GroupNorm::new(init, groups, width, EPS);
+        let out = Linear::zeroed(init, width, width);
+        Self::Pixels(SpatialAttention::new(init, norm, heads, out))
+    }
+
+    /// `x [b, c, h, w]` → the same shape
+    fn forward(&self, x: Tensor<4>, heard: &Heard) -> Tensor<4> {
+        match (self, &heard.context) {
+            (Self::Pixels(attention), _) => attention.forward(x),
+            (Self::Context(transformer), Some(context)) => transformer.forward(x, context.clone()),
+            (Self::Context(_), None) => panic!("a U-Net with a context_dim needs a context"),
+        }
+    }
+}
+
+/// The levels fine to coarse; what each block leaves behind is pushed onto `skips`.
+pub(super) fn down(init: &mut Init, config: &UNetConfig, skips: &mut Vec<usize>) -> Vec<Level> {
+    let last = config.channel_mult.len() - 1;
+    let mut from = config.model_channels;
+    let mut levels = Vec::new();
+    for level in 0..=last {
+        let to = config.width(level);
+        let mut blocks = Vec::new();
+        for _ in 0..config.num_res_blocks {
+            blocks.push(Block::new(init, config, level, from));
+            skips.push(to);
+            from = to;
+        }
+        let resample = (level < last).then(|| Resample::halving(init, config, to));
+        skips.extend(resample.is_some().then_some(to));
+        levels.push(Level { blocks, resample });
+    }
+    levels
+}
+
+/// The levels coarse to fine; each block takes a width from the end of `skips`.
+pub(super) fn up(init: &mut Init, config: &UNetConfig, mut skips: Vec<usize>) -> Vec<Level> {
+    let last = config.channel_mult.len() - 1;
+    let mut from = config.width(last);
+    let mut levels = Vec::new();
+    for level in (0..=last).rev() {
+        let to = config.width(level);
+        let mut blocks = Vec::new();
+        for _ in 0..=config.num_res_blocks {
+            let skip = skips
+                .pop()
+                .expect("one skip was kept for each block on the way up");
+            blocks.push(Block::new(init, config, level, from + skip));
+            from = to;
+        }
+        let resample = (level > 0).then(|| Resample::doubling(init, config, to));
+        levels.push(Level { blocks, resample });
+    }
+    levels
+}
