@@ -31,7 +31,7 @@ use burn::tensor::{DType, Device};
 use ron::extensions::Extensions;
 use serde::{Deserialize, Serialize};
 
-use super::{KeyTable, TensorFile, faults, load, write_atomically};
+use super::{KeyTable, NoPatch, TensorFile, faults, load, write_atomically};
 use crate::autoencoder::{KlAutoencoder, KlAutoencoderConfig};
 use crate::error::{Error, Result};
 use crate::prediction::Prediction;
@@ -313,7 +313,7 @@ impl Manifest {
 
     fn filled<M: Module>(&self, file: &str, network: M, dtype: DType) -> Result<M> {
         let file = TensorFile::open(&self.inside(file)?)?;
-        load(network, &file, &KeyTable::native(), dtype)
+        load(network, &file, &KeyTable::native(), dtype, &NoPatch)
     }
 
     /// Where two parts of the manifest contradict each other.

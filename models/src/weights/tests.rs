@@ -78,6 +78,7 @@ fn native<M: Module>(network: M, path: &Path) -> Result<M, crate::error::Error> 
         &TensorFile::open(path)?,
         &KeyTable::native(),
         DType::F32,
+        &NoPatch,
     )
 }
 
@@ -155,7 +156,7 @@ fn a_file_may_hold_several_networks_and_notes() {
     for (prefix, made) in ["now.", "average."].into_iter().zip(&made) {
         let table = KeyTable::native().under(prefix);
         let fresh = text().init(&device, 3).unwrap();
-        let loaded = load(fresh, &file, &table, DType::F32).unwrap();
+        let loaded = load(fresh, &file, &table, DType::F32, &NoPatch).unwrap();
         assert_eq!(numbers(&loaded), numbers(made));
     }
 }
@@ -410,7 +411,7 @@ fn one_tensor_of_three_is_split_within_each_head_and_transposed() {
         Some(&[48, 16, 1][..])
     );
 
-    let loaded = load(fresh, &file, &table, DType::F32).unwrap();
+    let loaded = load(fresh, &file, &table, DType::F32, &NoPatch).unwrap();
     save(&loaded, &path, SaveAs::F32).unwrap();
     let native = TensorFile::open(&path).unwrap();
     for (part, name) in ["q", "k", "v"].into_iter().enumerate() {
@@ -582,4 +583,58 @@ fn a_manifest_that_cannot_be_read_says_where_and_why() {
         said.contains("model.ron cannot be read; a model's folder holds one"),
         "{said}"
     );
+}
+
+/// Adds to every parameter its own index, and remembers the shapes it was shown.
+#[derive(Default)]
+struct Counting(std::cell::RefCell<Vec<(String, Vec<usize>)>>);
+
+impl Patch for Counting {
+    fn apply(
+        &self,
+        path: &str,
+        shape: &[usize],
+        numbers: &mut Vec<f32>,
+    ) -> crate::error::Result<()> {
+        self.0.borrow_mut().push((path.to_owned(), shape.to_vec()));
+        assert_eq!(numbers.len(), shape.iter().product::<usize>());
+        (0..).zip(numbers).for_each(|(i, x)| *x += i as f32);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_patch_sees_pytorchs_layout_whoever_named_the_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, device) = (folder.path().join("a.safetensors"), Device::flex());
+    let config = UNetConfig {
+        context_dim: None,
+        ..unet()
+    };
+    let fresh = || config.init(&device, 1).unwrap();
+    let mut seen = vec![];
+    for family in [Family::CompVis, Family::Diffusers, Family::Native] {
+        let table = KeyTable::unet(family, &config);
+        let mut writer = TensorWriter::default();
+        for source in sources(&fresh(), &table).into_values() {
+            let zeros = Tensor::<1>::zeros([source.shape.iter().product::<usize>()], &device);
+            match source.shape[..] {
+                [a, b] => writer.tensor(&source.key, &zeros.reshape([a, b])),
+                [a, b, c, d] => writer.tensor(&source.key, &zeros.reshape([a, b, c, d])),
+                _ => writer.tensor(&source.key, &zeros),
+            }
+        }
+        writer.write(&path, SaveAs::F32).unwrap();
+        let file = TensorFile::open(&path).unwrap();
+        let patch = Counting::default();
+        let loaded = load(fresh(), &file, &table, DType::F32, &patch).unwrap();
+        seen.push((patch.0.into_inner(), numbers(&loaded)));
+    }
+    let (shown, patched) = &seen[0];
+    assert!(seen.iter().all(|one| one == &seen[0]));
+    let linear = "time.linear1.weight".to_owned();
+    assert!(shown.contains(&(linear, vec![32, 8])), "out before in");
+    let place = shown.iter().position(|(p, _)| p == "time.linear1.weight");
+    // Ours is [in, out]: one step along a row is a whole row of PyTorch's.
+    assert_eq!(patched[place.unwrap()][..3], [0.0, 8.0, 16.0]);
 }

@@ -17,7 +17,7 @@ use half::f16;
 use ldm_models::autoencoder::{KlAutoencoder, KlAutoencoderConfig, Posterior};
 use ldm_models::text::{TextTransformer, TextTransformerConfig};
 use ldm_models::unet::{Heads, Told, UNet, UNetConfig};
-use ldm_models::weights::{Family, KeyTable, TensorFile, load};
+use ldm_models::weights::{Family, KeyTable, NoPatch, TensorFile, load};
 use safetensors::SafeTensors;
 
 use crate::recorded::{Recording, path};
@@ -341,7 +341,7 @@ fn text(recording: &Recording, weights: &Path, family: Family) -> Results {
 
 fn filled<M: Module>(network: M, weights: &Path, table: &KeyTable) -> M {
     let file = TensorFile::open(weights).unwrap();
-    load(network, &file, table, DType::F32).unwrap()
+    load(network, &file, table, DType::F32, &NoPatch).unwrap()
 }
 
 fn weights(case: &str) -> PathBuf {

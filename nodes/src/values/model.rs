@@ -22,7 +22,7 @@ use ldm_models::schedule::ScheduleConfig;
 use ldm_models::text::{TextTransformer, TextTransformerConfig};
 use ldm_models::tokenizer::Tokenizer;
 use ldm_models::unet::{UNet, UNetConfig};
-use ldm_models::weights::{Family, KeyTable, SaveAs, TensorFile, TensorWriter, load};
+use ldm_models::weights::{Family, KeyTable, NoPatch, SaveAs, TensorFile, TensorWriter, load};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -143,7 +143,8 @@ impl<A: About> Model<A> {
             let loaded = |seconds| reporter.loaded(A::NAME, bytes, seconds);
             machine.weights().get((held, A::NAME, bytes), loaded, || {
                 let empty = self.about.init(machine.device())?;
-                Ok(load(empty, file, &self.about.table(family), dtype)?)
+                let table = self.about.table(family);
+                Ok(load(empty, file, &table, dtype, &NoPatch)?)
             })
         })
     }

@@ -75,21 +75,34 @@ pub struct Source {
 }
 
 impl Source {
-    /// The tensor's numbers in the parameter's layout.
-    pub(super) fn turned(&self, numbers: Vec<f32>) -> Vec<f32> {
-        let numbers = match self.rows {
+    /// The rows of the tensor's numbers that are the parameter's.
+    pub(super) fn picked(&self, numbers: Vec<f32>) -> Vec<f32> {
+        match self.rows {
             Some(rows) => rows.of(&numbers, self.shape[0]),
             None => numbers,
-        };
+        }
+    }
+
+    /// Picked numbers in the parameter's layout.
+    pub(super) fn turned(&self, numbers: Vec<f32>) -> Vec<f32> {
         if !self.transposed {
             return numbers;
         }
         let columns = self.shape[1];
-        let rows = numbers.len() / columns;
-        (0..numbers.len())
-            .map(|i| numbers[(i % rows) * columns + i / rows])
-            .collect()
+        transpose(&numbers, numbers.len() / columns, columns)
     }
+
+    /// Whether the file's layout is the parameter's, turned.
+    pub(super) fn transposed(&self) -> bool {
+        self.transposed
+    }
+}
+
+/// `numbers [rows, columns]` → `[columns, rows]`
+pub(super) fn transpose(numbers: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    (0..numbers.len())
+        .map(|i| numbers[(i % rows) * columns + i / rows])
+        .collect()
 }
 
 impl Rows {
