@@ -43,6 +43,9 @@ pub enum Error {
         /// Every tensor at fault.
         faults: Box<TensorFaults>,
     },
+    /// A listener said stop.
+    #[error("stopped while a network was loaded")]
+    Stopped,
     /// The device failed: out of memory, a launch, a read.
     #[error("the device failed: {0}")]
     Device(String),

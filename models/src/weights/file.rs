@@ -1,40 +1,90 @@
-//! A safetensors file, open for reading one tensor at a time.
+//! Tensors of a file, or of several as one, open for reading one at a time.
+//!
+//! Whatever the format, a tensor is a [`View`]: bytes of a mapped file, a shape and strides.
+//! So a load casts each number once, from where it stands in the file to where it is used.
 //!
 //! Promises
-//! - The header is checked in whole before a tensor is read: its length against the
-//!   file's, each tensor's bytes against its shape and type, no overlap, no gap.
-//! - Reading a tensor costs that tensor's memory; opening a file costs its header's.
+//! - Opening costs the headers; reading a tensor costs that tensor.
+//! - Nothing is read of a file before its header was checked in whole (`format`).
 //! - The content hash is of the very bytes that tensors are read from.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
 use memmap2::Mmap;
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
-use safetensors::{SafeTensorError, SafeTensors};
+use safetensors::tensor::Dtype;
 
+use super::cast::{Float, Numbers, gather};
+use super::format;
 use crate::error::{Error, Result};
 
-/// Bytes before the header, which say how long it is.
-const PREAMBLE: usize = 8;
-
-/// A safetensors file with a sound header.
+/// The tensors of one file or of several.
 #[derive(Debug)]
 pub struct TensorFile {
+    parts: Vec<Part>,
+    views: BTreeMap<String, View>,
+    notes: BTreeMap<String, String>,
+}
+
+/// One mapped file.
+#[derive(Debug)]
+struct Part {
     path: PathBuf,
     bytes: Mmap,
-    header: Metadata,
-    /// Where the tensors' bytes begin.
-    data: usize,
+}
+
+/// What a format says of a file: where its tensors are, and what its writer noted.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    pub(super) views: BTreeMap<String, View>,
+    pub(super) notes: BTreeMap<String, String>,
+}
+
+/// Where a tensor's numbers stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct View {
+    /// Which of the files.
+    pub(super) part: usize,
+    /// The byte at which the tensor's first number begins.
+    pub(super) start: usize,
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+    /// From one number to the next along each axis, in numbers.
+    pub(super) strides: Vec<usize>,
+}
+
+impl View {
+    /// How its numbers lie, counted from the first.
+    pub(super) fn axes(&self) -> (&[usize], &[usize]) {
+        (&self.shape, &self.strides)
+    }
+
+    /// The same numbers with the axes in the opposite order.
+    pub(super) fn turned(mut self) -> Self {
+        self.shape.reverse();
+        self.strides.reverse();
+        self
+    }
+
+    /// The bytes from its first number to behind its last.
+    pub(super) fn span(&self) -> std::ops::Range<usize> {
+        let last: usize = self
+            .shape
+            .iter()
+            .zip(&self.strides)
+            .map(|(length, stride)| length.saturating_sub(1) * stride)
+            .sum();
+        let numbers = if self.shape.contains(&0) { 0 } else { last + 1 };
+        self.start..self.start + (numbers * self.dtype.bitsize()).div_ceil(8)
+    }
 }
 
 impl TensorFile {
-    /// Opens `path` and checks its header.
+    /// Opens `path`: a safetensors file or a checkpoint of PyTorch, told apart by content.
     ///
     /// # Errors
-    /// The file is not there, is no safetensors file, is cut short, or its header
-    /// contradicts itself.
+    /// The file is not there, holds no weights, is cut short, or contradicts itself.
     pub fn open(path: &Path) -> Result<Self> {
         let opened = File::open(path);
         Self::of(
@@ -50,59 +100,98 @@ impl TensorFile {
     /// As [`TensorFile::open`].
     pub fn of(file: &File, path: &Path) -> Result<Self> {
         let cannot = |source| Error::file(path, "cannot be read", source);
-        let length = file.metadata().map_err(cannot)?.len();
-        if length < PREAMBLE as u64 {
-            return Err(not_one(path, &format!("it has {length} bytes")));
+        if file.metadata().map_err(cannot)?.len() == 0 {
+            let what = "is empty: it has 0 bytes; fetch or save it again";
+            return Err(Error::wrong_file(path, what));
         }
         // SAFETY: the map is private to this process and read-only. Bytes that another
         // process changes meanwhile are numbers of other values, never other types;
         // writers of this project rename a new file into place and change none.
         let bytes = unsafe { Mmap::map(file) }.map_err(cannot)?;
-        let (header_length, header) =
-            SafeTensors::read_metadata(&bytes).map_err(|e| unsound(path, &bytes, &e))?;
+        let Layout { views, notes } = format::read(path, &bytes)?;
         let path = path.to_path_buf();
+        let parts = vec![Part { path, bytes }];
         Ok(Self {
-            path,
-            bytes,
-            header,
-            data: PREAMBLE + header_length,
+            parts,
+            views,
+            notes,
         })
     }
 
-    /// Where the file stands.
+    /// The tensors of several files as if they were in one: a model that was saved in parts.
+    ///
+    /// # Errors
+    /// There is none, or two files hold a tensor of one name.
+    pub fn joined(files: impl IntoIterator<Item = Self>) -> Result<Self> {
+        let mut files = files.into_iter();
+        let mut whole = files
+            .next()
+            .ok_or_else(|| Error::bug("files are joined where there is none"))?;
+        for file in files {
+            whole.append(file)?;
+        }
+        Ok(whole)
+    }
+
+    fn append(&mut self, other: Self) -> Result<()> {
+        let parts = self.parts.len();
+        let path = other.path().to_path_buf();
+        self.parts.extend(other.parts);
+        for (name, mut view) in other.views {
+            view.part += parts;
+            let Some(before) = self.views.insert(name.clone(), view) else {
+                continue;
+            };
+            let first = self.parts[before.part].path.display();
+            let what = format!("holds `{name}`, and so does {first}; give one of the two");
+            return Err(Error::wrong_file(&path, what));
+        }
+        self.notes.extend(other.notes);
+        Ok(())
+    }
+
+    /// Where the file stands, or the first of several.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.parts.first().map_or(Path::new(""), |part| &part.path)
     }
 
     /// The names of all tensors, in the order of their bytes.
     pub fn names(&self) -> Vec<String> {
-        self.header.offset_keys()
+        let mut names: Vec<_> = self.views.iter().collect();
+        names.sort_by_key(|(_, view)| (view.part, view.start));
+        names.into_iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether there is a tensor called `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.views.contains_key(name)
     }
 
     /// The shape of the tensor called `name`.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.header.info(name).map(|info| &info.shape[..])
+        self.views.get(name).map(|view| &view.shape[..])
     }
 
-    /// The type of the numbers of `name`, as the format writes it: `F16`, `I64`, …
+    /// The type of the numbers of `name`, as safetensors writes it: `F16`, `I64`, …
     pub fn dtype(&self, name: &str) -> Option<String> {
-        self.header.info(name).map(|info| info.dtype.to_string())
+        self.views.get(name).map(|view| view.dtype.to_string())
     }
 
     /// Whether `name` holds floating-point numbers that [`TensorFile::read`] takes.
     pub fn is_float(&self, name: &str) -> bool {
-        self.header
-            .info(name)
-            .is_some_and(|info| decoder(info.dtype).is_some())
+        let view = self.views.get(name);
+        view.is_some_and(|view| Float::of(view.dtype).is_some())
     }
 
-    /// What the file's writer noted under `key`.
+    /// What the file's writer noted under `key`: an entry of a safetensors header, or a word
+    /// or number beside a checkpoint's tensors.
     pub fn note(&self, key: &str) -> Option<&str> {
-        self.header
-            .metadata()
-            .as_ref()?
-            .get(key)
-            .map(String::as_str)
+        self.notes.get(key).map(String::as_str)
+    }
+
+    /// All notes, in order of their keys.
+    pub fn notes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.notes.iter().map(|(key, note)| (&key[..], &note[..]))
     }
 
     /// The numbers of `name` as f32, in row-major order.
@@ -110,29 +199,84 @@ impl TensorFile {
     /// # Errors
     /// No tensor has this name, or it does not hold F16, BF16, F32 or F64.
     pub fn read(&self, name: &str) -> Result<Vec<f32>> {
-        let fail = |what: String| Error::wrong_file(&self.path, what);
-        let info = self.header.info(name).ok_or_else(|| {
-            fail(format!(
-                "has no tensor `{name}`; use the file that the name is from"
-            ))
-        })?;
-        let decode = decoder(info.dtype).ok_or_else(|| {
-            let found = info.dtype;
-            fail(format!(
-                "holds {found} in `{name}`, wanted F16, BF16, F32 or F64; convert it"
-            ))
-        })?;
-        Ok(decode(self.bytes_of(info)))
+        let view = self.view(name)?;
+        Ok(gather::<f32>(self.numbers(name, view)?, view.axes()).numbers)
     }
 
-    /// The blake3 hash of the whole file.
+    /// Where the numbers of `name` stand.
+    ///
+    /// # Errors
+    /// No tensor has this name.
+    pub(super) fn view(&self, name: &str) -> Result<&View> {
+        self.views.get(name).ok_or_else(|| {
+            let what = format!("has no tensor `{name}`; use the file that the name is from");
+            Error::wrong_file(self.path(), what)
+        })
+    }
+
+    /// The numbers that `view`, a view of `name`, looks at.
+    ///
+    /// # Errors
+    /// The tensor does not hold F16, BF16, F32 or F64.
+    pub(super) fn numbers(&self, name: &str, view: &View) -> Result<Numbers<'_>> {
+        let part = &self.parts[view.part];
+        let float = Float::of(view.dtype).ok_or_else(|| {
+            let found = view.dtype;
+            let what =
+                format!("holds {found} in `{name}`, wanted F16, BF16, F32 or F64; convert it");
+            Error::wrong_file(&part.path, what)
+        })?;
+        Ok(Numbers::Bytes(&part.bytes[view.span()], float))
+    }
+
+    /// Tells the system that `name` is read soon.
+    #[cfg(unix)]
+    pub(super) fn soon(&self, name: &str) {
+        self.advise(name, |bytes, start, length| {
+            bytes.advise_range(memmap2::Advice::WillNeed, start, length)
+        });
+    }
+
+    /// Tells the system that `name` was read, so that its pages count as this process's no
+    /// longer; read again, they come back from the file.
+    #[cfg(unix)]
+    pub(super) fn done(&self, name: &str) {
+        self.advise(name, |bytes, start, length| {
+            // SAFETY: the map is of a file and never written, so a dropped page is read from
+            // the file again.
+            unsafe {
+                bytes.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, length)
+            }
+        });
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn soon(&self, _: &str) {}
+
+    #[cfg(not(unix))]
+    pub(super) fn done(&self, _: &str) {}
+
+    /// Advice is taken or not: a refusal changes nothing.
+    #[cfg(unix)]
+    fn advise(&self, name: &str, advise: impl Fn(&Mmap, usize, usize) -> std::io::Result<()>) {
+        if let Some(view) = self.views.get(name) {
+            let span = view.span();
+            advise(&self.parts[view.part].bytes, span.start, span.len()).ok();
+        }
+    }
+
+    /// The blake3 hash of the whole file, or of the hashes of several.
     pub fn hash(&self) -> blake3::Hash {
-        blake3::hash(&self.bytes)
-    }
-
-    fn bytes_of(&self, info: &TensorInfo) -> &[u8] {
-        let (start, end) = info.data_offsets;
-        &self.bytes[self.data + start..self.data + end]
+        match &self.parts[..] {
+            [one] => blake3::hash(&one.bytes),
+            parts => {
+                let mut hasher = blake3::Hasher::new();
+                for part in parts {
+                    hasher.update(blake3::hash(&part.bytes).as_bytes());
+                }
+                hasher.finalize()
+            }
+        }
     }
 }
 
@@ -149,57 +293,10 @@ pub fn content_hash(path: &Path) -> Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-type Decode = fn(&[u8]) -> Vec<f32>;
-
-/// How the bytes of a floating-point type become f32.
-fn decoder(dtype: Dtype) -> Option<Decode> {
-    match dtype {
-        Dtype::F16 => Some(|bytes| each(bytes, |b| f16::from_le_bytes(b).to_f32())),
-        Dtype::BF16 => Some(|bytes| each(bytes, |b| bf16::from_le_bytes(b).to_f32())),
-        Dtype::F32 => Some(|bytes| each(bytes, f32::from_le_bytes)),
-        Dtype::F64 => Some(|bytes| each(bytes, |b| f64::from_le_bytes(b) as f32)),
-        _ => None,
-    }
-}
-
-fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    let (numbers, _) = bytes.as_chunks::<N>();
-    numbers.iter().map(|b| number(*b)).collect()
-}
-
-/// Says which of the header's claims does not hold.
-fn unsound(path: &Path, bytes: &[u8], fault: &SafeTensorError) -> Error {
-    let length = bytes.len();
-    let claimed = bytes.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
-    let why = match fault {
-        SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeaderLength => {
-            format!("its first 8 bytes claim a header of {claimed} bytes, the file has {length}")
-        }
-        SafeTensorError::MetadataIncompleteBuffer => {
-            format!("its header describes more or fewer bytes than the {length} that are there")
-        }
-        SafeTensorError::InvalidOffset(name) => {
-            format!("its header places `{name}` over another tensor or after a gap")
-        }
-        SafeTensorError::TensorInvalidInfo => {
-            "its header gives a tensor bytes that do not fit its shape and type".to_owned()
-        }
-        SafeTensorError::ValidationOverflow => {
-            "its header gives a tensor a shape no memory could hold".to_owned()
-        }
-        other => format!("its header cannot be read ({other})"),
-    };
-    not_one(path, &why)
-}
-
-fn not_one(path: &Path, why: &str) -> Error {
-    let what = format!("is no whole safetensors file: {why}; fetch or save it again");
-    Error::wrong_file(path, what)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use half::{bf16, f16};
     use std::io::Write;
 
     fn file_of(bytes: &[u8]) -> tempfile::NamedTempFile {

@@ -2,16 +2,18 @@
 //!
 //! Promises
 //! - Every fault is found from the header, before a number is read.
-//! - One tensor is in memory at a time beside the network; parameters that were not yet
-//!   drawn are never drawn.
+//! - One tensor is in memory at a time beside the network, in the type that is wanted;
+//!   parameters that were not yet drawn are never drawn.
 //! - A [`Patch`] sees each parameter once, in PyTorch's layout, whatever the file's family.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, TensorData};
 
-use super::keys::{KeyTable, Source, transpose};
+use super::cast::{Numbers, gather, gather_as, row_major};
+use super::keys::{KeyTable, Source};
 use super::{Place, TensorFile};
 use crate::error::{Error, Result, TensorFaults};
 
@@ -47,6 +49,73 @@ impl Patch for NoPatch {
     }
 }
 
+/// What is heard while a network is loaded; the answer is whether to go on.
+pub type Listen<'a> = dyn FnMut(Heard<'_>) -> ControlFlow<()> + 'a;
+
+/// News of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// So many parameters are there.
+    Parameter {
+        /// Counted from 1.
+        done: usize,
+        /// How many there are.
+        of: usize,
+    },
+    /// A tensor with numbers that are NaN, infinite, or too large for the type asked for.
+    /// They are loaded as they are.
+    Odd {
+        /// The tensor's name in its file.
+        key: &'a str,
+        /// How many of its numbers.
+        count: usize,
+    },
+}
+
+/// What a network is filled from, and how.
+pub struct Filling<'a> {
+    /// Holds the numbers.
+    pub file: &'a TensorFile,
+    /// Knows the names.
+    pub table: &'a KeyTable,
+    /// The type that parameters take.
+    pub dtype: DType,
+    /// Changes parameters on the way.
+    pub patch: &'a dyn Patch,
+}
+
+impl Filling<'_> {
+    /// Fills `network`; `listen` hears how far it is.
+    ///
+    /// # Errors
+    /// [`Error::Tensors`] with all tensors that are missing, spare, misshapen or no floats;
+    /// what the patch refuses; [`Error::Stopped`] when `listen` says so.
+    pub fn fill<M: Module>(&self, network: M, listen: &mut Listen<'_>) -> Result<M> {
+        let plan = plan(&network, self.table);
+        let faults = compare(&plan, self.file, self.table);
+        if !faults.is_empty() {
+            return Err(Error::Tensors {
+                path: self.file.path().to_path_buf(),
+                faults: Box::new(faults),
+            });
+        }
+        let mut fill = Fill {
+            place: Place::default(),
+            plan,
+            from: self,
+            listen,
+            done: 0,
+            ahead: 0,
+            failed: None,
+        };
+        let network = network.map(&mut fill);
+        match fill.failed {
+            Some(error) => Err(error),
+            None => Ok(network),
+        }
+    }
+}
+
 /// Fills `network` from `file`, whose names `table` knows; parameters are changed by `patch`
 /// and take `dtype`.
 ///
@@ -60,49 +129,38 @@ pub fn load<M: Module>(
     dtype: DType,
     patch: &dyn Patch,
 ) -> Result<M> {
-    let sources = sources(&network, table);
-    let faults = compare(&sources, file, table);
-    if !faults.is_empty() {
-        return Err(Error::Tensors {
-            path: file.path().to_path_buf(),
-            faults: Box::new(faults),
-        });
-    }
-    let mut fill = Fill {
-        place: Place::default(),
-        sources,
+    let filling = Filling {
         file,
+        table,
         dtype,
         patch,
-        failed: None,
     };
-    let network = network.map(&mut fill);
-    match fill.failed {
-        Some(error) => Err(error),
-        None => Ok(network),
-    }
+    filling.fill(network, &mut |_| ControlFlow::Continue(()))
 }
 
 /// Where `file` and `network` part ways; reads the header only and draws no parameter.
 pub fn faults<M: Module>(network: &M, file: &TensorFile, table: &KeyTable) -> TensorFaults {
-    compare(&sources(network, table), file, table)
+    compare(&plan(network, table), file, table)
 }
 
+/// The parameters of a network in its order: path, and the tensor it comes from.
+type Plan = Vec<(String, Source)>;
+
 /// For each parameter's path, the tensor it comes from.
-pub(super) fn sources<M: Module>(network: &M, table: &KeyTable) -> BTreeMap<String, Source> {
+pub(super) fn plan<M: Module>(network: &M, table: &KeyTable) -> Plan {
     let mut walk = Walk {
         place: Place::default(),
         table,
-        sources: BTreeMap::new(),
+        plan: vec![],
     };
     network.visit(&mut walk);
-    walk.sources
+    walk.plan
 }
 
 struct Walk<'a> {
     place: Place,
     table: &'a KeyTable,
-    sources: BTreeMap<String, Source>,
+    plan: Plan,
 }
 
 impl ModuleVisitor for Walk<'_> {
@@ -117,17 +175,13 @@ impl ModuleVisitor for Walk<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.place.path();
         let source = self.table.source(&path, &param.lazy_shape().dims::<D>());
-        self.sources.insert(path, source);
+        self.plan.push((path, source));
     }
 }
 
-fn compare(
-    sources: &BTreeMap<String, Source>,
-    file: &TensorFile,
-    table: &KeyTable,
-) -> TensorFaults {
+fn compare(plan: &Plan, file: &TensorFile, table: &KeyTable) -> TensorFaults {
     let mut faults = TensorFaults::default();
-    let wanted: BTreeMap<&str, &Source> = sources.values().map(|s| (&s.key[..], s)).collect();
+    let wanted: BTreeMap<&str, &Source> = plan.iter().map(|(_, s)| (&s.key[..], s)).collect();
     for (key, source) in &wanted {
         let key = (*key).to_owned();
         match file.shape(&key) {
@@ -164,42 +218,98 @@ fn same(a: &[usize], b: &[usize]) -> bool {
     core(a) == core(b)
 }
 
-struct Fill<'a> {
+/// The system is asked to read so many bytes before they are needed.
+const AHEAD: usize = 32 << 20;
+
+struct Fill<'a, 'l> {
     place: Place,
-    sources: BTreeMap<String, Source>,
-    file: &'a TensorFile,
-    dtype: DType,
-    patch: &'a dyn Patch,
+    plan: Plan,
+    from: &'a Filling<'a>,
+    listen: &'a mut Listen<'l>,
+    /// How many parameters are filled, and up to which the system reads ahead.
+    done: usize,
+    ahead: usize,
     failed: Option<Error>,
 }
 
-impl Fill<'_> {
-    /// The numbers of the parameter at `path`, in its own layout and of its own `shape`.
-    fn numbers(&self, path: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let source = &self.sources[path];
-        let mut numbers = source.picked(self.file.read(&source.key)?);
-        if !self.patch.wants(path) {
-            return Ok(source.turned(numbers));
+impl Fill<'_, '_> {
+    /// The next parameter, of `shape` in its own layout.
+    fn next(&mut self, shape: &[usize]) -> Result<TensorData> {
+        self.read_ahead()?;
+        let (path, source) = &self.plan[self.done];
+        debug_assert_eq!(
+            *path,
+            self.place.path(),
+            "a visitor and a mapper go one way"
+        );
+        let (data, odd) = self.from.parameter(path, source, shape)?;
+        self.from.file.done(&source.key);
+        self.done += 1;
+        let (key, of) = (&source.key, self.plan.len());
+        let mut flow = ControlFlow::Continue(());
+        if odd > 0 {
+            flow = (self.listen)(Heard::Odd { key, count: odd });
         }
-        // A file of ours holds linear layers turned already.
-        let linear = path.ends_with(".weight") && shape.len() == 2;
-        let [rows, columns] = [shape[0], shape.get(1).copied().unwrap_or(1)];
-        if linear && !source.transposed() {
-            numbers = transpose(&numbers, rows, columns);
+        let done = self.done;
+        match flow.is_break() || (self.listen)(Heard::Parameter { done, of }).is_break() {
+            true => Err(Error::Stopped),
+            false => Ok(data),
         }
-        let outward: Vec<usize> = match linear {
-            true => vec![columns, rows],
-            false => shape.to_vec(),
-        };
-        self.patch.apply(path, &outward, &mut numbers)?;
-        match linear {
-            true => Ok(transpose(&numbers, columns, rows)),
-            false => Ok(numbers),
+    }
+
+    fn read_ahead(&mut self) -> Result<()> {
+        let file = self.from.file;
+        self.ahead = self.ahead.max(self.done);
+        let mut bytes = 0;
+        for (_, source) in &self.plan[self.done..self.ahead] {
+            bytes += file.view(&source.key)?.span().len();
         }
+        while let Some((_, source)) = self.plan.get(self.ahead).filter(|_| bytes < AHEAD) {
+            bytes += file.view(&source.key)?.span().len();
+            file.soon(&source.key);
+            self.ahead += 1;
+        }
+        Ok(())
     }
 }
 
-impl ModuleMapper for Fill<'_> {
+impl Filling<'_> {
+    /// The numbers of the parameter at `path`, and how many of them are odd.
+    fn parameter(
+        &self,
+        path: &str,
+        source: &Source,
+        shape: &[usize],
+    ) -> Result<(TensorData, usize)> {
+        let (file, key) = (self.file, &source.key);
+        let view = file.view(key)?;
+        if !self.patch.wants(path) {
+            let turned = source.turned(view);
+            let numbers = file.numbers(key, &turned)?;
+            return Ok(gather_as(numbers, turned.axes(), self.dtype, shape));
+        }
+        // Linear layers are shown as PyTorch has them, which a file of ours has not.
+        let linear = path.ends_with(".weight") && shape.len() == 2;
+        let mut picked = source.picked(view);
+        let mut outward = shape.to_vec();
+        if linear {
+            outward.reverse();
+        }
+        if linear && !source.transposed() {
+            picked = picked.turned();
+        }
+        let mut numbers = gather(file.numbers(key, &picked)?, picked.axes()).numbers;
+        self.patch.apply(path, &outward, &mut numbers)?;
+        let mut strides = row_major(&outward);
+        if linear {
+            strides.reverse();
+        }
+        let patched = Numbers::Floats(&numbers);
+        Ok(gather_as(patched, (shape, &strides), self.dtype, shape))
+    }
+}
+
+impl ModuleMapper for Fill<'_, '_> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.place.enter(name, container);
     }
@@ -209,18 +319,20 @@ impl ModuleMapper for Fill<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.failed.is_some() {
+            return param;
+        }
         let shape = param.lazy_shape().dims::<D>();
-        let numbers = match self.numbers(&self.place.path(), &shape) {
-            Ok(numbers) => numbers,
+        let data = match self.next(&shape) {
+            Ok(data) => data,
             Err(error) => {
-                self.failed.get_or_insert(error);
+                self.failed = Some(error);
                 return param;
             }
         };
-        let (id, device) = (param.id, param.lazy_device());
-        let data = TensorData::new(numbers, shape);
+        let (id, device, dtype) = (param.id, param.lazy_device(), self.from.dtype);
         let tensor = device.memory_persistent_allocations(data, |data| {
-            Tensor::<D>::from_data(data, (&device, self.dtype))
+            Tensor::<D>::from_data(data, (&device, dtype))
         });
         param.transform_for_load(tensor, id)
     }

@@ -14,17 +14,20 @@
 //!
 //! Not here: pickled checkpoints, sharded files, LoRA.
 
+mod cast;
 mod file;
+mod format;
 pub mod keys;
 mod load;
 pub mod manifest;
+mod pickle;
 mod save;
 #[cfg(test)]
 mod tests;
 
 pub use file::{TensorFile, content_hash};
 pub use keys::{Family, KeyTable};
-pub use load::{NoPatch, Patch, faults, load};
+pub use load::{Filling, Heard, Listen, NoPatch, Patch, faults, load};
 pub use manifest::{LatentSpec, Manifest};
 pub use save::{SaveAs, TensorWriter, save, write_atomically};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor};
 
-use super::load::sources;
+use super::load::plan;
 use super::manifest::{TextConfig, TextPart, UNetPart, VaeConfig, VaePart};
 use super::*;
 use crate::autoencoder::KlAutoencoderConfig;
@@ -232,9 +232,9 @@ fn a_tensor_of_integers_is_refused_by_its_type() {
 
 /// The names, in `table`, of all that `network` needs.
 fn keys<M: Module>(network: &M, table: &KeyTable) -> Vec<String> {
-    let mut keys: Vec<String> = sources(network, table)
-        .into_values()
-        .map(|s| s.key)
+    let mut keys: Vec<String> = plan(network, table)
+        .into_iter()
+        .map(|(_, source)| source.key)
         .collect();
     keys.sort();
     keys.dedup();
@@ -378,7 +378,7 @@ fn the_released_text_encoder_is_found_under_both_families_of_names() {
 /// A file in a foreign layout: each tensor counts up from its own thousand.
 fn counted(path: &Path, network: &impl Module, table: &KeyTable) {
     let mut writer = TensorWriter::default();
-    for (i, source) in sources(network, table).into_values().enumerate() {
+    for (i, (_, source)) in plan(network, table).into_iter().enumerate() {
         let n = source.shape.iter().product::<usize>();
         let numbers: Vec<f32> = (0..n).map(|j| (1000 * i + j) as f32).collect();
         let flat = Tensor::<1>::from_data(&numbers[..], &Device::flex());
@@ -616,7 +616,7 @@ fn a_patch_sees_pytorchs_layout_whoever_named_the_tensors() {
     for family in [Family::CompVis, Family::Diffusers, Family::Native] {
         let table = KeyTable::unet(family, &config);
         let mut writer = TensorWriter::default();
-        for source in sources(&fresh(), &table).into_values() {
+        for (_, source) in plan(&fresh(), &table) {
             let zeros = Tensor::<1>::zeros([source.shape.iter().product::<usize>()], &device);
             match source.shape[..] {
                 [a, b] => writer.tensor(&source.key, &zeros.reshape([a, b])),

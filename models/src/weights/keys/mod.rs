@@ -19,6 +19,7 @@ mod diffusers;
 
 use std::collections::BTreeMap;
 
+use super::file::View;
 use crate::autoencoder::KlAutoencoderConfig;
 use crate::text::TextTransformerConfig;
 use crate::unet::UNetConfig;
@@ -75,21 +76,28 @@ pub struct Source {
 }
 
 impl Source {
-    /// The rows of the tensor's numbers that are the parameter's.
-    pub(super) fn picked(&self, numbers: Vec<f32>) -> Vec<f32> {
-        match self.rows {
-            Some(rows) => rows.of(&numbers, self.shape[0]),
-            None => numbers,
+    /// Of the tensor at `view`, what is the parameter's, in the layout of the file.
+    pub(super) fn picked(&self, view: &View) -> View {
+        let strides = view.strides.iter().copied().chain(std::iter::repeat(1));
+        let mut picked = View {
+            strides: strides.take(self.shape.len()).collect(),
+            shape: self.shape.clone(),
+            ..view.clone()
+        };
+        if let Some(rows) = self.rows {
+            rows.pick(&mut picked);
         }
+        picked
     }
 
-    /// Picked numbers in the parameter's layout.
-    pub(super) fn turned(&self, numbers: Vec<f32>) -> Vec<f32> {
-        if !self.transposed {
-            return numbers;
+    /// The same in the parameter's layout.
+    pub(super) fn turned(&self, view: &View) -> View {
+        let mut picked = self.picked(view);
+        if self.transposed {
+            picked.shape.rotate_right(1);
+            picked.strides.rotate_right(1);
         }
-        let columns = self.shape[1];
-        transpose(&numbers, numbers.len() / columns, columns)
+        picked
     }
 
     /// Whether the file's layout is the parameter's, turned.
@@ -98,19 +106,14 @@ impl Source {
     }
 }
 
-/// `numbers [rows, columns]` → `[columns, rows]`
-pub(super) fn transpose(numbers: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    (0..numbers.len())
-        .map(|i| numbers[(i % rows) * columns + i / rows])
-        .collect()
-}
-
 impl Rows {
-    /// The third of `numbers` that is this part's; `height` rows in all.
-    fn of(self, numbers: &[f32], height: usize) -> Vec<f32> {
-        let third = numbers.len() / height * (height / self.heads / 3);
-        let parts = numbers.chunks_exact(third).skip(self.part).step_by(3);
-        parts.flatten().copied().collect()
+    /// Leaves this part's third: the first axis becomes two, heads and rows of a head.
+    fn pick(self, view: &mut View) {
+        let each = view.shape[0] / self.heads / 3;
+        let row = view.strides[0];
+        view.shape.splice(..1, [self.heads, each]);
+        view.strides.splice(..1, [3 * each * row, row]);
+        view.start += self.part * each * row * view.dtype.bitsize() / 8;
     }
 }
 
