@@ -10,6 +10,10 @@
 //!
 //! Not here: areas, masks, timestep ranges of a conditioning.
 
+mod control;
+
+pub use control::ControlModel;
+
 use burn::tensor::{DType, Tensor};
 
 use crate::prediction::Network;
