@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 
 def main(out, latent_diffusion, k_diffusion):
     both = [latent_diffusion, k_diffusion]
-    scripts = {"noise": [], "schedules": both, "samplers": both, "networks": both[:1]}
+    scripts = {"noise": [], "schedules": both, "samplers": both, "networks": both[:1], "guidance": []}
     for script, sources in scripts.items():
         # A process each: the stand-ins that one script puts in place stay out of the next.
         command = [sys.executable, str(HERE / f"{script}.py"), out, *sources]
