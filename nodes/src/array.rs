@@ -107,15 +107,15 @@ impl<const D: usize> Array<D> {
 
 /// A value being written down as a safetensors file.
 #[derive(Default)]
-pub(crate) struct Pack<'a>(Vec<(&'static str, TensorView<'a>)>);
+pub(crate) struct Pack<'a>(Vec<(String, TensorView<'a>)>);
 
 impl<'a> Pack<'a> {
     pub(crate) fn with<const D: usize>(
         mut self,
-        name: &'static str,
+        name: impl Into<String>,
         array: &'a Array<D>,
     ) -> Result<Self> {
-        self.0.push((name, array.view()?));
+        self.0.push((name.into(), array.view()?));
         Ok(self)
     }
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
 use ldm_models::sampler::{Sampler as ModelSampler, Walk};
 
-use crate::choices::{FinalAlpha, Sampler, Spacing};
+use crate::choices::{FinalAlpha, Guidance, Sampler, Spacing};
 use crate::fit;
 use crate::machine::Machine;
+use crate::ready::Ready;
 use crate::sampling::Sampling;
-use crate::values::{Conditioning, ConditioningFacts, Latent, LatentFacts, Unet, UnetAbout};
+use crate::values::{
+    Conditioning, ConditioningFacts, Latent, LatentFacts, Mask, PictureFacts, Unet, UnetAbout,
+};
 
 /// Walks a latent from noise to a picture that the conditioning describes.
 ///
@@ -33,6 +36,9 @@ pub(crate) struct Denoise {
     positive: Option<In<Conditioning>>,
     /// What guidance pushes away from: the empty text, or what should not be there.
     negative: Option<In<Conditioning>>,
+    /// Where the latent is made anew: wholly where it is 1, not where it is 0; everywhere,
+    /// without one.
+    mask: Option<In<Mask>>,
     /// How the noise is taken away.
     #[node(default = Sampler::Ddim {
         eta: 0.0, spacing: Spacing::CompVis, end: FinalAlpha::First,
@@ -44,6 +50,9 @@ pub(crate) struct Denoise {
     /// How strongly guidance pushes towards `positive`; 1 is not at all.
     #[node(default = 5.0, range = 0.0..=100.0)]
     cfg: f64,
+    /// How the two sides are weighed against each other.
+    #[node(default = Guidance::Plain)]
+    guidance: Guidance,
     /// The noise; the same seed gives the same picture.
     #[node(default = 0)]
     seed: u64,
@@ -59,7 +68,40 @@ impl Denoise {
             denoise: self.denoise,
         }
     }
+
+    /// Whether all that comes in goes together.
+    fn check(
+        &self,
+        unet: &UnetAbout,
+        latent: LatentFacts,
+        (positive, negative): (fit::Told, fit::Told),
+        mask: Option<&PictureFacts>,
+    ) -> Result<()> {
+        if matches!(self.guidance, Guidance::Image { .. }) {
+            check_image(unet, negative.is_some())?;
+        }
+        fit::check(unet, latent, positive, negative)?;
+        match mask {
+            Some(mask) => fit::check_batch("mask", mask.batch, latent.batch),
+            None => Ok(()),
+        }
+    }
 }
+
+/// Whether `unet` can be guided by a picture.
+fn check_image(unet: &UnetAbout, has_negative: bool) -> Result<()> {
+    if unet.config.in_channels <= unet.config.out_channels {
+        let message = "this UNet is shown no picture that it could be guided by";
+        return Err(Error::at("guidance", message).hint("write `Plain` or `Rescaled()`"));
+    }
+    if !has_negative {
+        let message = "guidance by a picture needs a `negative` to compare with";
+        return Err(Error::at("guidance", message).hint(NEGATIVE));
+    }
+    Ok(())
+}
+
+const NEGATIVE: &str = "the empty text: `TextEncode(text_encoder: …, text: \"\")`";
 
 impl Node for Denoise {
     type Out = Latent;
@@ -73,14 +115,18 @@ impl Node for Denoise {
         let calls = sampler.calls(self.walk(), &schedule);
         calls.map_err(|e| Error::at("steps", e.to_string()))?;
         let told = |port: &Option<In<Conditioning>>| {
-            port.as_ref()
-                .map(|port| facts.of::<ConditioningFacts, _>(port).map(|facts| *facts))
+            let port = port.as_ref()?;
+            Some(facts.of::<ConditioningFacts, _>(port))
         };
         let (positive, negative) = (told(&self.positive), told(&self.negative));
         let Some(latent) = facts.of::<LatentFacts, _>(&self.latent) else {
             return Ok(());
         };
-        fit::check(&unet, *latent, positive, negative)?;
+        let mask = self
+            .mask
+            .as_ref()
+            .and_then(|mask| facts.of::<PictureFacts, _>(mask));
+        self.check(&unet, *latent, (positive, negative), mask.as_deref())?;
         facts.give(LatentFacts {
             space: Some(unet.space),
             ..*latent
@@ -92,26 +138,40 @@ impl Node for Denoise {
         let machine = ctx.extension::<Machine>()?;
         let (unet, start) = (ctx.get(&self.unet), ctx.get(&self.latent));
         let (positive, negative) = (ctx.get(&self.positive), ctx.get(&self.negative));
+        let mask = ctx.get(&self.mask);
         let about = unet.about();
-        let told = |side: &Option<Arc<Conditioning>>| side.as_ref().map(|c| Some(c.facts()));
-        fit::check(about, start.facts(), told(&positive), told(&negative))?;
+        let told = |side: &Option<Arc<Conditioning>>| {
+            let facts = side.as_ref()?.facts();
+            Some(Some(Arc::new(facts)))
+        };
+        let mask_facts = mask.as_ref().map(|mask| mask.facts());
+        let sides = (told(&positive), told(&negative));
+        self.check(about, start.facts(), sides, mask_facts.as_ref())?;
+        let reporter = ctx.reporter();
         if negative.is_none() && self.cfg != 1.0 {
-            ctx.reporter()
-                .note("without `negative`, `cfg` does nothing");
+            reporter.note("without `negative`, `cfg` does nothing");
         }
-        let network = unet.network(&machine, &ctx.reporter())?;
-        let [positive, negative] = [positive, negative].map(|c| c.map(|c| c.condition(&machine)));
+        let network = unet.network(&machine, &reporter)?;
+        let [.., height, width] = start.numbers.shape();
+        let mut ready = Ready {
+            machine: &machine,
+            reporter: &reporter,
+            about,
+            size: [height, width],
+            hints: Vec::new(),
+        };
+        let sides = ready.sides(positive.as_deref(), negative.as_deref())?;
         let sampling = Sampling {
             machine: &machine,
             about,
             network: &network,
             sampler: self.sampler.into(),
             walk: self.walk(),
-            cfg: self.cfg,
+            guidance: self.guidance.with(self.cfg),
             seed: self.seed,
         };
-        let positive = positive.unwrap_or_default();
-        let numbers = sampling.walk(&start.numbers, positive, negative, &ctx.reporter())?;
+        let mask = mask.map(|mask| mask.resized([height, width]));
+        let numbers = sampling.walk(&start.numbers, sides, mask.as_ref(), &reporter)?;
         Ok(Latent {
             numbers,
             space: Some(about.space),

@@ -1,13 +1,18 @@
 //! Whether a UNet, a latent and its conditionings go together: asked while planning from
 //! facts, and again while running from the values.
 
-use ldm_engine::{Error, Result};
+use std::sync::Arc;
 
-use crate::values::{ConditioningFacts, LatentFacts, LatentSpace, MOST_NUMBERS, UnetAbout};
+use ldm_engine::{Error, Result};
+use ldm_models::unet::LabelConfig;
+
+use crate::values::{
+    Area, ConditioningFacts, EntryFacts, LatentFacts, LatentSpace, MOST_NUMBERS, UnetAbout,
+};
 
 /// What is known of a side: `None` when its port is open, `Some(None)` when it is linked but
 /// nothing is known of it yet.
-pub(crate) type Told = Option<Option<ConditioningFacts>>;
+pub(crate) type Told = Option<Option<Arc<ConditioningFacts>>>;
 
 /// Whether `unet` can denoise `latent` under these two sides.
 ///
@@ -19,24 +24,45 @@ pub(crate) fn check(
     positive: Told,
     negative: Told,
 ) -> Result<()> {
-    let fit = Fit {
-        unet,
-        latent,
-        positive,
-    };
+    let fit = Fit { unet, latent };
     fit.check_latent()?;
-    fit.check_tokens("positive", positive)?;
-    match (positive, negative) {
-        (None, Some(_)) => Err(Error::at("negative", "needs a `positive` to push towards")),
-        (_, Some(negative)) => fit.check_tokens("negative", Some(negative)),
-        (_, None) => Ok(()),
+    let open = positive.is_none();
+    let positive = positive.unwrap_or_else(|| Some(Arc::default()));
+    if let Some(told) = &positive {
+        fit.check_side("positive", told)?;
     }
+    if open && negative.is_some() {
+        return Err(Error::at("negative", "needs a `positive` to push towards"));
+    }
+    let Some(Some(told)) = negative else {
+        return Ok(());
+    };
+    // A negative side that shows no channels shows the positive one's.
+    let Some(shown) = positive.map(|told| told.entries[0].channels) else {
+        return Ok(());
+    };
+    let told = told.each(|entry| EntryFacts {
+        channels: entry.channels.or(shown),
+        ..entry
+    });
+    fit.check_side("negative", &told)
+}
+
+/// Whether there is one of something for each picture, or one for all.
+///
+/// # Errors
+/// Both numbers, when they differ.
+pub(crate) fn check_batch(port: &str, found: usize, batch: usize) -> Result<()> {
+    if found == 1 || found == batch {
+        return Ok(());
+    }
+    let message = format!("is for {found} pictures, the latent has {batch}");
+    Err(Error::at(port, message))
 }
 
 struct Fit<'a> {
     unet: &'a UnetAbout,
     latent: LatentFacts,
-    positive: Told,
 }
 
 impl Fit<'_> {
@@ -61,34 +87,65 @@ impl Fit<'_> {
             let hint = format!("make the picture's width and height multiples of {side}");
             return Err(Error::at("latent", message).hint(hint));
         }
-        match self.positive {
-            Some(None) => Ok(()),
-            known => self.check_channels(known.flatten().and_then(|told| told.channels)),
-        }
+        Ok(())
     }
 
-    fn check_channels(&self, channels: Option<[usize; 4]>) -> Result<()> {
+    fn check_side(&self, port: &str, told: &ConditioningFacts) -> Result<()> {
+        let all = told.entries.len();
+        for (at, entry) in told.entries.iter().enumerate() {
+            self.check_entry(port, entry).map_err(|e| match all {
+                1 => e,
+                _ => e.context(format!("entry {} of {all}", at + 1)),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_entry(&self, port: &str, entry: &EntryFacts) -> Result<()> {
+        self.check_channels(port, entry.channels)?;
+        self.check_tokens(port, entry.tokens)?;
+        self.check_vector(port, entry.vector)?;
+        if let Some(mask) = entry.mask {
+            check_batch(port, mask.batch, self.latent.batch)?;
+        }
+        self.check_area(entry).map_err(|e| {
+            let hint = e.hint_text().unwrap_or_default().to_owned();
+            Error::at(port, e.message()).hint(hint)
+        })?;
+        for hint in &entry.hints {
+            self.check_hint(port, hint.image)?;
+        }
+        Ok(())
+    }
+
+    fn check_channels(&self, port: &str, channels: Option<[usize; 4]>) -> Result<()> {
         let (wanted, own) = (self.unet.config.in_channels, self.latent.channels);
-        let added = channels.map_or(0, |[_, channels, ..]| channels);
-        if own + added == wanted {
-            return Ok(());
+        let [batch, added, height, width] = channels.unwrap_or_default();
+        if own + added != wanted {
+            let message = format!(
+                "this UNet takes {wanted} channels: the latent's {own} and {} more, found {added} \
+                 more",
+                wanted.saturating_sub(own)
+            );
+            let hint = "`ConcatLatent` adds channels to a conditioning";
+            return Err(Error::at(port, message).hint(hint));
         }
-        let message = format!(
-            "this UNet takes {wanted} channels: the latent's {own} and {} more, found {added} more",
-            wanted.saturating_sub(own)
-        );
-        Err(Error::at("positive", message).hint("`ConcatLatent` adds channels to a conditioning"))
+        let (h, w) = (self.latent.height, self.latent.width);
+        if channels.is_some() && (height, width) != (h, w) {
+            let message = format!("its channels are {width}×{height}, the latent is {w}×{h}");
+            return Err(Error::at(port, message).hint("make them of one size"));
+        }
+        match channels {
+            Some(_) => check_batch(port, batch, self.latent.batch),
+            None => Ok(()),
+        }
     }
 
-    fn check_tokens(&self, port: &str, told: Told) -> Result<()> {
-        let known = match told {
-            Some(None) => return Ok(()),
-            known => known.flatten().and_then(|told| told.tokens),
-        };
+    fn check_tokens(&self, port: &str, known: Option<[usize; 3]>) -> Result<()> {
         match (self.unet.config.context_dim, known) {
             (None, None) => Ok(()),
             (Some(wanted), Some([batch, _, found])) if wanted == found => {
-                self.check_batch(port, batch)
+                check_batch(port, batch, self.latent.batch)
             }
             (Some(wanted), Some([_, _, found])) => {
                 let message = format!("this UNet takes tokens {wanted} wide, found {found}");
@@ -105,15 +162,44 @@ impl Fit<'_> {
         }
     }
 
-    fn check_batch(&self, port: &str, found: usize) -> Result<()> {
-        let batch = self.latent.batch;
-        if found == 1 || found == batch {
-            return Ok(());
+    /// A vector that the network has no use for is left unsaid: text encoders give one to all.
+    fn check_vector(&self, port: &str, known: Option<[usize; 2]>) -> Result<()> {
+        let (wanted, what) = match self.unet.config.label {
+            None => return Ok(()),
+            Some(LabelConfig::Classes(_)) => (1, "a class"),
+            Some(LabelConfig::Vector(wanted)) => (wanted, "a vector"),
+        };
+        match known {
+            Some([batch, found]) if found == wanted => check_batch(port, batch, self.latent.batch),
+            Some([_, found]) => {
+                let message = format!("this UNet takes {what} of {wanted} numbers, found {found}");
+                Err(Error::at(port, message).hint("use the text encoder of the same model"))
+            }
+            None => {
+                let message = format!("this UNet needs a conditioning with {what}");
+                Err(Error::at(port, message).hint("use the text encoder of the same model"))
+            }
         }
-        Err(Error::at(
-            port,
-            format!("is for {found} pictures, the latent has {batch}"),
-        ))
+    }
+
+    fn check_area(&self, entry: &EntryFacts) -> Result<()> {
+        let size = [self.latent.height, self.latent.width];
+        match (entry.area, entry.mask) {
+            (Some(Area::Mask), Some(_)) | (None, _) => Ok(()),
+            (Some(area), _) => area.places(size, self.unet.space.factor, None).map(|_| ()),
+        }
+    }
+
+    fn check_hint(&self, port: &str, [batch, _, height, width]: [usize; 4]) -> Result<()> {
+        let (h, w) = (self.latent.height, self.latent.width);
+        let times = height / h;
+        if times == 0 || (height, width) != (h * times, w * times) {
+            let factor = self.unet.space.factor;
+            let message = format!("a hint is {width}×{height}, the latent {w}×{h}");
+            let hint = format!("make the hint's picture {}×{}", w * factor, h * factor);
+            return Err(Error::at(port, message).hint(hint));
+        }
+        check_batch(port, batch, self.latent.batch)
     }
 }
 

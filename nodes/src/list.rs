@@ -3,12 +3,17 @@
 
 use ldm_engine::{Kind, kind};
 
+use crate::average_conditioning::AverageConditioning;
+use crate::combine_conditioning::CombineConditioning;
 use crate::concat_conditioning::ConcatConditioning;
+use crate::concat_image::ConcatImage;
 use crate::concat_latent::ConcatLatent;
 use crate::dataset_image::DatasetImage;
 use crate::denoise::Denoise;
 use crate::empty_latent::EmptyLatent;
 use crate::evaluate::Evaluate;
+use crate::inpaint_conditioning::InpaintConditioning;
+use crate::instruct_conditioning::InstructConditioning;
 use crate::load_image::LoadImage;
 use crate::load_latent::LoadLatent;
 use crate::load_model::LoadModel;
@@ -17,12 +22,17 @@ use crate::save_image::SaveImage;
 use crate::save_latent::SaveLatent;
 use crate::save_model::SaveModel;
 use crate::save_report::SaveReport;
+use crate::set_area::SetArea;
+use crate::set_mask::SetMask;
+use crate::set_strength::SetStrength;
+use crate::set_timestep_range::SetTimestepRange;
 use crate::text_encode::TextEncode;
 use crate::train_autoencoder::TrainAutoencoder;
 use crate::train_diffusion::TrainDiffusion;
 use crate::vae_decode::VaeDecode;
 use crate::vae_encode::VaeEncode;
 use crate::world_dataset::WorldDataset;
+use crate::zero_out_conditioning::ZeroOutConditioning;
 
 /// Every kind of node.
 pub fn list() -> Vec<Kind> {
@@ -36,8 +46,18 @@ pub fn list() -> Vec<Kind> {
         kind::<Preview>(),
         kind::<LoadImage>(),
         kind::<VaeEncode>(),
+        kind::<CombineConditioning>(),
         kind::<ConcatConditioning>(),
+        kind::<AverageConditioning>(),
+        kind::<ZeroOutConditioning>(),
+        kind::<SetArea>(),
+        kind::<SetMask>(),
+        kind::<SetStrength>(),
+        kind::<SetTimestepRange>(),
+        kind::<InpaintConditioning>(),
+        kind::<InstructConditioning>(),
         kind::<ConcatLatent>(),
+        kind::<ConcatImage>(),
         kind::<LoadLatent>(),
         kind::<SaveLatent>(),
         kind::<SaveModel>(),

@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{DType, Tensor};
 use ldm_engine::{Error, Reporter, Result};
-use ldm_models::guidance::{Condition, Guided};
+use ldm_models::guidance::{Condition, Ground, Guidance, Guided, Keeping};
 use ldm_models::noise::Noise;
-use ldm_models::prediction::Denoiser;
+use ldm_models::prediction::{Denoiser, Network};
 use ldm_models::sampler::{SampleError, Sampler, Walk};
-use ldm_models::unet::{Told, UNet};
+use ldm_models::schedule::NoiseSchedule;
+use ldm_models::unet::{Control, Told, UNet};
 
 use crate::array::Array;
 use crate::machine::Machine;
@@ -23,35 +24,73 @@ pub(crate) struct Sampling<'a> {
     pub(crate) network: &'a UNet,
     pub(crate) sampler: Sampler,
     pub(crate) walk: Walk,
-    pub(crate) cfg: f64,
+    pub(crate) guidance: Guidance,
     pub(crate) seed: u64,
 }
 
+/// What the network is told.
+pub(crate) struct Sides {
+    pub(crate) positive: Vec<Condition>,
+    pub(crate) negative: Option<Vec<Condition>>,
+}
+
 impl Sampling<'_> {
-    /// Walks `start [b, c, h, w]` down to a clean latent of the same shape.
+    /// Walks `start [b, c, h, w]` down to a clean latent of the same shape; with a mask
+    /// `[1 or b, h, w]`, what it does not cover stays.
     ///
     /// # Errors
     /// What does not fit; a device that fails; a stop that was asked for.
     pub(crate) fn walk(
         &self,
         start: &Array<4>,
-        positive: Condition,
-        negative: Option<Condition>,
+        sides: Sides,
+        mask: Option<&Array<3>>,
         reporter: &Reporter,
     ) -> Result<Array<4>> {
-        let dtype = self.machine.dtype();
-        let call = |x: Tensor<4>, t: Tensor<1>, tokens: Option<Tensor<3>>| {
-            let told = Told::tokens(tokens.map(|tokens| tokens.cast(dtype)));
-            let out = self.network.forward(x.cast(dtype), t, told);
-            out.cast(DType::F32)
-        };
-        let guided = Guided::new(call, self.cfg, positive, negative, start.shape())?;
         let schedule = self.about.schedule.init()?;
-        let model = Denoiser::new(&guided, &schedule, self.about.prediction);
+        let ground = Ground {
+            shape: start.shape(),
+            multiple: self.about.config.size_multiple(),
+            schedule: schedule.clone(),
+            prediction: self.about.prediction,
+            device: self.machine.device().clone(),
+        };
+        let Sides { positive, negative } = sides;
+        let call = |x, t, told| self.call(x, t, told);
+        let guided = Guided::new(call, ground, self.guidance, positive, negative)?;
+        let latent = start.tensor(self.machine.device(), DType::F32);
+        let clean = match mask {
+            None => self.sample(&guided, &schedule, latent, reporter)?,
+            Some(mask) => {
+                let keeping = Keeping {
+                    network: &guided,
+                    schedule: &schedule,
+                    prediction: self.about.prediction,
+                    mask: mask
+                        .tensor(self.machine.device(), DType::F32)
+                        .unsqueeze_dim(1),
+                    latent: latent.clone(),
+                    // What the sampler draws first.
+                    noise: Noise::new(self.seed).like(&latent),
+                };
+                self.sample(&keeping, &schedule, latent, reporter)?
+            }
+        };
+        Array::read(clean, "the denoised latent")
+    }
+
+    fn sample(
+        &self,
+        network: &dyn Network,
+        schedule: &NoiseSchedule,
+        latent: Tensor<4>,
+        reporter: &Reporter,
+    ) -> Result<Tensor<4>> {
+        let model = Denoiser::new(network, schedule, self.about.prediction);
         let mut noise = Noise::new(self.seed);
         let clean = self.sampler.sample(
             &model,
-            start.tensor(self.machine.device(), DType::F32),
+            latent,
             self.walk,
             &mut |x| noise.like(x),
             &mut |step| match reporter.step(step.index as u64 + 1, step.of as u64) {
@@ -59,10 +98,35 @@ impl Sampling<'_> {
                 Err(_) => ControlFlow::Break(()),
             },
         );
-        let clean = clean.map_err(|e| match e {
+        clean.map_err(|e| match e {
             SampleError::Stopped(_) => Error::stopped(),
             other => Error::at("steps", other.to_string()),
-        })?;
-        Array::read(clean, "the denoised latent")
+        })
+    }
+
+    /// The bare network, in the number type it computes in.
+    fn call(&self, x: Tensor<4>, t: Tensor<1>, told: Told) -> Tensor<4> {
+        let dtype = self.machine.dtype();
+        let told = Told {
+            context: told.context.map(|tokens| tokens.cast(dtype)),
+            label: told.label,
+            control: told.control.map(|control| cast(control, dtype)),
+        };
+        self.network
+            .forward(x.cast(dtype), t, told)
+            .cast(DType::F32)
+    }
+}
+
+fn cast(control: Control, dtype: DType) -> Control {
+    let Control {
+        down,
+        skips,
+        middle,
+    } = control;
+    Control {
+        down: down.into_iter().map(|x| x.map(|x| x.cast(dtype))).collect(),
+        skips: skips.into_iter().map(|x| x.cast(dtype)).collect(),
+        middle: middle.map(|x| x.cast(dtype)),
     }
 }

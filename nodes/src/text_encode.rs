@@ -5,7 +5,9 @@ use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
 
 use crate::array::Array;
 use crate::machine::Machine;
-use crate::values::{Conditioning, ConditioningFacts, TextEncoder, TextEncoderAbout};
+use crate::values::{
+    Conditioning, ConditioningFacts, Entry, EntryFacts, TextEncoder, TextEncoderAbout,
+};
 
 /// What a picture should show, in words.
 ///
@@ -31,10 +33,10 @@ impl Node for TextEncode {
         if let Some(about) = facts.of::<TextEncoderAbout, _>(&self.text_encoder) {
             let length = about.tokenizer()?.length();
             let tokens = Some([1, length, about.config.width]);
-            facts.give(ConditioningFacts {
+            facts.give(ConditioningFacts::from(EntryFacts {
                 tokens,
-                channels: None,
-            });
+                ..EntryFacts::default()
+            }));
         }
         Ok(())
     }
@@ -63,9 +65,9 @@ impl Node for TextEncode {
         let network = encoder.network(&machine, &ctx.reporter())?;
         let tokens = network.forward(Tensor::<2, Int>::from_data(data, machine.device()));
         let tokens = Some(Array::read(tokens, "the text encoder's output")?);
-        Ok(Conditioning {
+        Ok(Conditioning::from(Entry {
             tokens,
-            channels: None,
-        })
+            ..Entry::default()
+        }))
     }
 }

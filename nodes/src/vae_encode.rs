@@ -1,7 +1,8 @@
 //! `VaeEncode`: pictures in, latents out.
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Tensor};
 use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
+use ldm_models::autoencoder::KlAutoencoder;
 use ldm_models::noise::Noise;
 
 use crate::array::Array;
@@ -24,7 +25,11 @@ pub(crate) struct VaeEncode {
     seed: Option<u64>,
 }
 
-fn latent(vae: &VaeAbout, picture: PictureFacts) -> Result<LatentFacts> {
+/// The latent of a picture.
+///
+/// # Errors
+/// When the autoencoder takes no such picture.
+pub(crate) fn latent(vae: &VaeAbout, picture: PictureFacts) -> Result<LatentFacts> {
     let PictureFacts {
         batch,
         height,
@@ -73,20 +78,38 @@ impl Node for VaeEncode {
         let noise = self
             .seed
             .map(|seed| Noise::new(seed).tensor(shape, machine.device()));
-        let mut numbers = Vec::with_capacity(shape.iter().product());
-        for item in 0..facts.batch {
-            let found = network.encode(pictures.clone().narrow(0, item, 1));
-            let latent = match &noise {
-                Some(noise) => found.sample(noise.clone().narrow(0, item, 1)),
-                None => found.mode(),
-            };
-            let latent = Array::read(latent * vae.about().scale, "the encoded latent")?;
-            numbers.extend_from_slice(latent.numbers());
-            ctx.step(item as u64 + 1, facts.batch as u64)?;
-        }
+        let scale = vae.about().scale;
         Ok(Latent {
-            numbers: Array::new(shape, numbers),
+            numbers: encode(ctx, &network, pictures, noise, scale)?,
             space: facts.space,
         })
     }
+}
+
+/// `pictures [batch, 3, h, w]` from -1 to 1 as latents times `scale`, one at a time; drawn by
+/// `noise`, or the likeliest.
+///
+/// # Errors
+/// A device that fails; a stop that was asked for.
+pub(crate) fn encode(
+    ctx: &mut Ctx<'_>,
+    network: &KlAutoencoder,
+    pictures: Tensor<4>,
+    noise: Option<Tensor<4>>,
+    scale: f64,
+) -> Result<Array<4>> {
+    let batch = pictures.dims()[0];
+    let (mut numbers, mut shape) = (Vec::new(), [0; 4]);
+    for item in 0..batch {
+        let found = network.encode(pictures.clone().narrow(0, item, 1));
+        let latent = match &noise {
+            Some(noise) => found.sample(noise.clone().narrow(0, item, 1)),
+            None => found.mode(),
+        };
+        let latent = Array::read(latent * scale, "the encoded latent")?;
+        numbers.extend_from_slice(latent.numbers());
+        shape = latent.shape();
+        ctx.step(item as u64 + 1, batch as u64)?;
+    }
+    Ok(Array::new([batch, shape[1], shape[2], shape[3]], numbers))
 }

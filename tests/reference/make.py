@@ -15,6 +15,7 @@ def main(out, latent_diffusion, k_diffusion):
         "samplers": both,
         "networks": both[:1],
         "checkpoints": [],
+        "guidance": [],
     }
     for script, sources in scripts.items():
         # A process each: the stand-ins that one script puts in place stay out of the next.

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // A test may unwrap, and so may its helpers.
 
 mod checkpoints;
+mod guidance;
 mod networks;
 mod recorded;
 mod samplers;

@@ -9,11 +9,12 @@ use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use ldm_models::guidance::{Condition, Guided};
+use ldm_models::guidance::{Condition, Ground, Guidance, Guided};
 use ldm_models::noise::Noise;
 use ldm_models::prediction::{Denoiser, Network, Prediction};
 use ldm_models::sampler::{Step, Variance, ddim, ddpm, euler, euler_ancestral};
 use ldm_models::schedule::{Betas, Level, NoiseSchedule, ScheduleConfig, SigmaSchedule, Spacing};
+use ldm_models::unet::Told;
 
 use crate::recorded::Recording;
 
@@ -304,16 +305,24 @@ impl Run<'_> {
         if !self.name.contains("cfg5") {
             return Box::new(move |x: Tensor<4>, t: f64| x * a + t.sin() * b);
         }
-        let bare = move |x: Tensor<4>, t: Tensor<1>, tokens: Option<Tensor<3>>| {
+        let bare = move |x: Tensor<4>, t: Tensor<1>, told: Told| {
             let t = f64::from(t.into_data().iter::<f32>().next().unwrap());
             let [batch, _, h, w] = x.dims();
-            let shift = tokens.expect("guided").reshape([batch, 1, h, w]);
+            let shift = told.context.expect("guided").reshape([batch, 1, h, w]);
             x * a + t.sin() * b + shift
         };
         let condition =
             |key| Condition::tokens(tensor(self.column(key), [1, 1, 3, 4]).squeeze_dim(0));
-        let (positive, negative) = (condition("cond"), condition("uncond"));
-        Box::new(Guided::new(bare, 5.0, positive, Some(negative), SHAPE).unwrap())
+        let (positive, negative) = (vec![condition("cond")], vec![condition("uncond")]);
+        let ground = Ground {
+            shape: SHAPE,
+            multiple: 1,
+            schedule: paper(),
+            prediction: self.prediction(),
+            device: Device::flex(),
+        };
+        let guidance = Guidance::Plain { cfg: 5.0 };
+        Box::new(Guided::new(bare, ground, guidance, positive, Some(negative)).unwrap())
     }
 
     /// Walks our sampler through this run's noise; the worst error of any state, preview

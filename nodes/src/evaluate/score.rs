@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{DType, Tensor, TensorData};
 use ldm_engine::{Error, Reporter, Result};
-use ldm_models::guidance::Condition;
+use ldm_models::guidance::{Condition, Guidance};
 use ldm_models::metrics::psnr;
 use ldm_models::sampler::{Sampler, Walk};
 use ldm_models::train;
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::array::Array;
 use crate::machine::Machine;
-use crate::sampling::Sampling;
+use crate::sampling::{Sampling, Sides};
 use crate::values::{TextEncoder, Unet, Vae};
 
 /// Pictures a network call.
@@ -48,13 +48,17 @@ impl Painter<'_> {
                 network: &unet,
                 sampler: self.sampler,
                 walk: self.walk,
-                cfg: self.cfg,
+                guidance: Guidance::Plain { cfg: self.cfg },
                 seed: seed.wrapping_add(batch as u64),
             };
             let shape = [texts.len(), about.config.embed_dim, side, side];
             let start = Array::new(shape, vec![0.0; shape.iter().product()]);
             let (wanted, empty) = (self.condition(&texts)?, self.condition(&[""])?);
-            let latent = sampling.walk(&start, wanted, Some(empty), self.reporter)?;
+            let sides = Sides {
+                positive: vec![wanted],
+                negative: Some(vec![empty]),
+            };
+            let latent = sampling.walk(&start, sides, None, self.reporter)?;
             let latent = latent.tensor(self.machine.device(), DType::F32);
             let decoded = Array::read(vae.decode(latent / about.scale), "the decoded pictures")?;
             let one = 3 * self.size * self.size;

@@ -11,7 +11,7 @@ use ldm_engine::{Data, Identity, Value};
 
 use super::Lab;
 use crate::list;
-use crate::values::{Conditioning, Image, Latent};
+use crate::values::{Conditioning, Entry, Image, Latent};
 
 /// What the examples name and no example gives.
 const BESIDE: &str = r#"
@@ -95,13 +95,12 @@ fn sketch(value: &Value) -> String {
     } else if let Some(latent) = value.get::<Latent>() {
         latent.numbers.numbers().to_vec()
     } else if let Some(told) = value.get::<Conditioning>() {
-        let tokens = told
-            .tokens
-            .iter()
-            .flat_map(|tokens| tokens.numbers().to_vec());
-        tokens
-            .chain(told.channels.iter().flat_map(|c| c.numbers().to_vec()))
-            .collect()
+        let of = |entry: &Entry| {
+            let tokens = entry.tokens.iter().flat_map(|x| x.numbers());
+            let channels = entry.channels.iter().flat_map(|x| x.numbers());
+            tokens.chain(channels).copied().collect::<Vec<f32>>()
+        };
+        told.entries.iter().flat_map(of).collect()
     } else {
         return String::new();
     };

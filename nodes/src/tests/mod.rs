@@ -1,5 +1,6 @@
 //! The nodes at work: graphs over a model of a few channels, made here.
 
+mod conditioning;
 mod examples;
 mod list;
 mod pairings;
@@ -159,6 +160,8 @@ pub(super) struct Tiny {
     pub(super) width: usize,
     pub(super) scale: f64,
     pub(super) seed: u64,
+    /// Channels that the UNet is shown beside the latent's.
+    pub(super) shown: usize,
 }
 
 impl Default for Tiny {
@@ -168,6 +171,7 @@ impl Default for Tiny {
             width: 4,
             scale: 0.5,
             seed: 1,
+            shown: 0,
         }
     }
 }
@@ -188,7 +192,7 @@ fn make_model(folder: &Path, tiny: &Tiny, machine: &Machine) {
         groups: 2,
     };
     let unet = UNetConfig {
-        in_channels: tiny.channels,
+        in_channels: tiny.channels + tiny.shown,
         out_channels: tiny.channels,
         model_channels: 4,
         channel_mult: vec![1, 2],

@@ -282,7 +282,7 @@ fn joined_texts_keep_their_own_tokens_and_unknown_words_are_told() {
         let told = report
             .value::<Conditioning>(&format!("{name}.conditioning"))
             .unwrap();
-        told.tokens.clone().unwrap().numbers().to_vec()
+        told.entries[0].tokens.clone().unwrap().numbers().to_vec()
     };
     assert_eq!(tokens("both"), [tokens("wanted"), tokens("empty")].concat());
     assert!(

@@ -6,6 +6,7 @@ use ldm_engine::{Data, Hasher, Identity, Result};
 
 use super::PictureFacts;
 use crate::array::{Array, Pack, Unpack};
+use crate::resize;
 
 /// How much each pixel is meant: 1 wholly, 0 not at all.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +21,11 @@ impl Mask {
             height,
             width,
         }
+    }
+
+    /// The masks at another height and width, in straight lines between pixels.
+    pub(crate) fn resized(&self, size: [usize; 2]) -> Array<3> {
+        resize::bilinear(&self.0, size)
     }
 }
 

@@ -11,7 +11,9 @@ mod mask;
 mod model;
 mod report;
 
-pub use conditioning::{Conditioning, ConditioningFacts};
+pub use conditioning::{
+    Area, Conditioning, ConditioningFacts, ControlHandle, Entry, EntryFacts, Hint, HintFacts,
+};
 pub use dataset::{Dataset, DatasetFacts};
 pub(crate) use image::MOST_NUMBERS;
 pub use image::{Image, PictureFacts};

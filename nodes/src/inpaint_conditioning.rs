@@ -1,0 +1,184 @@
+//! `InpaintConditioning`: what is to be filled in, and what stands around it.
+
+use burn::tensor::DType;
+use ldm_engine::{Choice, Ctx, Error, Facts, In, Node, Result};
+
+use crate::array::Array;
+use crate::concat_latent::before;
+use crate::machine::Machine;
+use crate::resize;
+use crate::vae_encode::{self, encode};
+use crate::values::{Conditioning, Image, LatentFacts, Mask, PictureFacts, Vae, VaeAbout};
+
+/// Shows an inpainting network the hole and the picture around it.
+///
+/// For networks trained to fill holes: their input has channels for the mask and for the
+/// encoded picture without what the mask covers. Other networks fill a hole by `Denoise`'s
+/// `mask` alone.
+///
+/// ```ron
+/// "hole": InpaintConditioning(
+///     conditioning: "wanted", vae: "model", image: "photo", mask: "photo",
+/// )
+/// ```
+#[derive(Node)]
+#[node(device)]
+pub(crate) struct InpaintConditioning {
+    /// What to fill the hole with; left out for networks that are told nothing else.
+    conditioning: Option<In<Conditioning>>,
+    /// The autoencoder.
+    vae: In<Vae>,
+    /// The picture, of the size that is denoised.
+    image: In<Image>,
+    /// The hole: from 0.5 on a pixel is to be filled.
+    mask: In<Mask>,
+    /// How the network was trained to be shown it.
+    #[node(default = Layout::StableDiffusion)]
+    layout: Layout,
+}
+
+/// The order of an inpainting network's channels, and the numbers of the hole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Choice)]
+pub(crate) enum Layout {
+    /// Mask (0 and 1), then the picture with a grey hole: Stable Diffusion's inpainting models.
+    StableDiffusion,
+    /// The picture with a black hole, then the mask (-1 and 1): the paper's.
+    Ldm,
+}
+
+impl Layout {
+    /// What a hole in a picture from -1 to 1 holds.
+    fn hole(self) -> f32 {
+        match self {
+            Self::StableDiffusion => 0.0,
+            Self::Ldm => -1.0,
+        }
+    }
+
+    /// The number that the network is shown for a mask's.
+    fn shown(self, mask: f32) -> f32 {
+        match self {
+            Self::StableDiffusion => mask,
+            Self::Ldm => mask * 2.0 - 1.0,
+        }
+    }
+
+    /// The pictures from -1 to 1 with their holes.
+    fn around(self, pixels: &Array<4>, holes: &Array<3>) -> Array<4> {
+        let [_, _, height, width] = pixels.shape();
+        let (area, holes) = (height * width, holes.numbers());
+        let numbers = pixels.numbers().iter().enumerate().map(|(at, pixel)| {
+            let (item, place) = (at / (3 * area), at % area);
+            let open = holes[item * area + place] > 0.0;
+            if open { self.hole() } else { pixel * 2.0 - 1.0 }
+        });
+        Array::new(pixels.shape(), numbers.collect())
+    }
+
+    /// The holes at the latent's size, as the network is shown them.
+    fn mask(self, holes: &Array<3>, latent: LatentFacts) -> Array<4> {
+        let small = resize::nearest(holes, [latent.height, latent.width]);
+        let numbers = small.numbers().iter().map(|mask| self.shown(*mask));
+        let shape = [latent.batch, 1, latent.height, latent.width];
+        Array::new(shape, numbers.collect())
+    }
+}
+
+/// The latent's facts, when picture and mask go together.
+fn latent(vae: &VaeAbout, image: PictureFacts, mask: PictureFacts) -> Result<LatentFacts> {
+    let latent = vae_encode::latent(vae, image)?;
+    if mask.batch != 1 && mask.batch != image.batch {
+        let (found, wanted) = (mask.batch, image.batch);
+        let message = format!("there are {found} masks for {wanted} pictures");
+        return Err(Error::at("mask", message).hint("give one mask, or one for each picture"));
+    }
+    Ok(latent)
+}
+
+impl Node for InpaintConditioning {
+    type Out = Conditioning;
+
+    fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
+        let there = before(facts, self.conditioning.as_ref());
+        let vae = facts.of::<VaeAbout, _>(&self.vae);
+        let image = facts.of::<PictureFacts, _>(&self.image);
+        let mask = facts.of::<PictureFacts, _>(&self.mask);
+        if let (Some(there), Some(vae), Some(image), Some(mask)) = (there, vae, image, mask) {
+            let latent = latent(&vae, *image, *mask)?;
+            let added = [
+                latent.batch,
+                latent.channels + 1,
+                latent.height,
+                latent.width,
+            ];
+            facts.give(there.with_channels(added)?);
+        }
+        Ok(())
+    }
+
+    fn run(&self, ctx: &mut Ctx<'_>) -> Result<Conditioning> {
+        let machine = ctx.extension::<Machine>()?;
+        let (vae, image, mask) = (
+            ctx.get(&self.vae),
+            ctx.get(&self.image),
+            ctx.get(&self.mask),
+        );
+        let there = ctx.get(&self.conditioning).unwrap_or_default();
+        let latent = latent(vae.about(), image.facts(), mask.facts())?;
+        let holes = holes(&mask, image.facts());
+        let around = self.layout.around(image.pixels(), &holes);
+        let pictures = around.tensor(machine.device(), DType::F32);
+        let network = vae.network(&machine, &ctx.reporter())?;
+        let scale = vae.about().scale;
+        let around = encode(ctx, &network, pictures, None, scale)?;
+        let mask = self.layout.mask(&holes, latent);
+        match self.layout {
+            Layout::StableDiffusion => there.with_channels(&mask)?.with_channels(&around),
+            Layout::Ldm => there.with_channels(&around)?.with_channels(&mask),
+        }
+    }
+}
+
+/// 1 in a hole and 0 beside it, for each picture at its size.
+fn holes(mask: &Mask, image: PictureFacts) -> Array<3> {
+    let sized = mask.resized([image.height, image.width]);
+    let set = |mask: &f32| f32::from(u8::from(*mask >= 0.5));
+    let one: Vec<f32> = sized.numbers().iter().map(set).collect();
+    let shape = [image.batch, image.height, image.width];
+    Array::new(shape, one.repeat(image.batch / sized.shape()[0]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A 2×2 picture of 0.75 whose right column is a hole: `scripts/inpaint.py` of CompVis and
+    /// `prepare_mask_and_masked_image` of diffusers, by hand.
+    #[test]
+    fn each_layout_digs_and_shows_its_own_hole() {
+        let facts = PictureFacts {
+            batch: 2,
+            height: 2,
+            width: 2,
+        };
+        let mask = Mask(Array::new([1, 2, 2], vec![0.0, 0.5, 0.49, 1.0]));
+        let holes = holes(&mask, facts);
+        assert_eq!(holes.numbers(), [0.0, 1.0, 0.0, 1.0].repeat(2));
+        let latent = LatentFacts {
+            batch: 2,
+            channels: 4,
+            height: 1,
+            width: 2,
+            space: None,
+        };
+        for (layout, hole, shown) in [
+            (Layout::StableDiffusion, 0.0, [0.0, 1.0]),
+            (Layout::Ldm, -1.0, [-1.0, 1.0]),
+        ] {
+            let pixels = Array::new([2, 3, 2, 2], vec![0.75; 24]);
+            let around = layout.around(&pixels, &holes);
+            assert_eq!(around.numbers(), [0.5, hole].repeat(12));
+            assert_eq!(layout.mask(&holes, latent).numbers(), shown.repeat(2));
+        }
+    }
+}

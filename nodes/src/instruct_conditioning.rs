@@ -1,0 +1,54 @@
+//! `InstructConditioning`: the picture that an instruction changes.
+
+use burn::tensor::DType;
+use ldm_engine::{Ctx, Facts, In, Node, Result};
+
+use crate::concat_latent::before;
+use crate::machine::Machine;
+use crate::vae_encode::{self, encode};
+use crate::values::{Conditioning, Image, PictureFacts, Vae, VaeAbout};
+
+/// Shows a network the picture that an instruction is about, as InstructPix2Pix was trained.
+///
+/// The picture is encoded, and its latent set unscaled behind the noisy channels. Guide such a
+/// network by `guidance: Image()`, which weighs the text and the picture apart.
+///
+/// ```ron
+/// "instructed": InstructConditioning(conditioning: "wanted", vae: "model", image: "photo")
+/// ```
+#[derive(Node)]
+#[node(device)]
+pub(crate) struct InstructConditioning {
+    /// The instruction.
+    conditioning: Option<In<Conditioning>>,
+    /// The autoencoder.
+    vae: In<Vae>,
+    /// The picture to change, of the size that is denoised.
+    image: In<Image>,
+}
+
+impl Node for InstructConditioning {
+    type Out = Conditioning;
+
+    fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
+        let there = before(facts, self.conditioning.as_ref());
+        let vae = facts.of::<VaeAbout, _>(&self.vae);
+        let image = facts.of::<PictureFacts, _>(&self.image);
+        if let (Some(there), Some(vae), Some(image)) = (there, vae, image) {
+            let latent = vae_encode::latent(&vae, *image)?;
+            let added = [latent.batch, latent.channels, latent.height, latent.width];
+            facts.give(there.with_channels(added)?);
+        }
+        Ok(())
+    }
+
+    fn run(&self, ctx: &mut Ctx<'_>) -> Result<Conditioning> {
+        let machine = ctx.extension::<Machine>()?;
+        let (vae, image) = (ctx.get(&self.vae), ctx.get(&self.image));
+        let there = ctx.get(&self.conditioning).unwrap_or_default();
+        vae_encode::latent(vae.about(), image.facts())?;
+        let pictures = image.pixels().tensor(machine.device(), DType::F32) * 2.0 - 1.0;
+        let network = vae.network(&machine, &ctx.reporter())?;
+        there.with_channels(&encode(ctx, &network, pictures, None, 1.0)?)
+    }
+}

@@ -1,0 +1,124 @@
+//! Conditionings on a device, at the size of a latent: what guidance is told.
+
+use std::sync::Arc;
+
+use burn::tensor::{DType, Tensor};
+use ldm_engine::{Error, Identity, Reporter, Result};
+use ldm_models::guidance::{Condition, ControlHint};
+use ldm_models::unet::LabelConfig;
+
+use crate::array::Array;
+use crate::machine::Machine;
+use crate::sampling::Sides;
+use crate::values::{Conditioning, Entry, Hint, UnetAbout};
+
+/// Makes entries ready for a latent of one size.
+pub(crate) struct Ready<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) reporter: &'a Reporter,
+    /// The network that is told.
+    pub(crate) about: &'a UnetAbout,
+    /// The latent's height and width.
+    pub(crate) size: [usize; 2],
+    /// Hints that are ready: both sides of guidance commonly have the same.
+    pub(crate) hints: Vec<(Identity, Arc<ControlHint>)>,
+}
+
+impl Ready<'_> {
+    /// Both sides of guidance; a negative side that shows no channels shows the positive one's.
+    ///
+    /// # Errors
+    /// When an area does not fit, a class is none, or a hint's network cannot be read.
+    pub(crate) fn sides(
+        &mut self,
+        positive: Option<&Conditioning>,
+        negative: Option<&Conditioning>,
+    ) -> Result<Sides> {
+        let blank = Conditioning::default();
+        let positive = self.side("positive", positive.unwrap_or(&blank))?;
+        let negative = negative.map(|told| self.side("negative", told));
+        let mut negative = negative.transpose()?;
+        for condition in negative.iter_mut().flatten() {
+            if condition.channels.is_none() {
+                condition.channels = positive[0].channels.clone();
+            }
+        }
+        Ok(Sides { positive, negative })
+    }
+
+    fn side(&mut self, port: &str, told: &Conditioning) -> Result<Vec<Condition>> {
+        if !told.entries.iter().any(Entry::is_everywhere) {
+            let note = format!(
+                "no entry of `{port}` counts everywhere and always; where none does, it asks for \
+                 a blank picture"
+            );
+            self.reporter.note(note);
+        }
+        let entries = told.entries.iter().map(|entry| self.entry(entry));
+        let ready: Result<_> = entries.collect();
+        ready.map_err(|e: Error| {
+            let hint = e.hint_text().map(str::to_owned);
+            let at = Error::at(port, e.message());
+            hint.map_or(at.clone(), |hint| at.hint(hint))
+        })
+    }
+
+    fn entry(&mut self, entry: &Entry) -> Result<Condition> {
+        let (size, factor) = (self.size, self.about.space.factor);
+        let mask = entry.mask.as_ref().map(|mask| mask.resized(size));
+        let area = entry.area;
+        let area = area
+            .map(|area| area.places(size, factor, mask.as_ref()))
+            .transpose()?;
+        self.check_class(entry.vector.as_ref())?;
+        let labelled = self.about.config.label;
+        let hints = entry.hints.iter().map(|hint| self.hint(hint));
+        let controls = hints.collect::<Result<_>>()?;
+        Ok(Condition {
+            tokens: self.tensor(entry.tokens.as_ref()),
+            channels: self.tensor(entry.channels.as_ref()),
+            // Text encoders give a vector whether or not the network was trained with one.
+            vector: labelled.and(self.tensor(entry.vector.as_ref())),
+            area,
+            mask: self.tensor(mask.as_ref()),
+            strength: entry.strength,
+            span: entry.span,
+            controls,
+        })
+    }
+
+    /// Whether a class is one of the network's.
+    fn check_class(&self, vector: Option<&Array<2>>) -> Result<()> {
+        let Some(LabelConfig::Classes(classes)) = self.about.config.label else {
+            return Ok(());
+        };
+        let numbers = vector.map_or(&[][..], Array::numbers);
+        let wrong = |n: &&f32| n.fract() != 0.0 || **n < 0.0 || **n >= classes as f32;
+        match numbers.iter().find(wrong) {
+            None => Ok(()),
+            Some(n) => Err(Error::new(format!(
+                "this UNet knows classes 0 to {}, found {n}",
+                classes - 1
+            ))),
+        }
+    }
+
+    fn hint(&mut self, hint: &Hint) -> Result<Arc<ControlHint>> {
+        let identity = hint.identity();
+        if let Some((_, ready)) = self.hints.iter().find(|(known, _)| *known == identity) {
+            return Ok(ready.clone());
+        }
+        let ready = Arc::new(ControlHint {
+            network: hint.network.control(self.machine, self.reporter)?,
+            hint: hint.image.tensor(self.machine.device(), DType::F32),
+            strength: hint.strength,
+            span: hint.span,
+        });
+        self.hints.push((identity, ready.clone()));
+        Ok(ready)
+    }
+
+    fn tensor<const D: usize>(&self, array: Option<&Array<D>>) -> Option<Tensor<D>> {
+        array.map(|array| array.tensor(self.machine.device(), DType::F32))
+    }
+}
