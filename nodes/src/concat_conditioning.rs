@@ -48,6 +48,7 @@ fn joined(parts: &[ConditioningFacts]) -> Result<ConditioningFacts> {
     Ok(ConditioningFacts {
         tokens: whole,
         channels,
+        vector: parts.first().and_then(|part| part.vector),
     })
 }
 
@@ -81,6 +82,8 @@ impl Node for ConcatConditioning {
         Ok(Conditioning {
             tokens: Some(Array::new(shape, numbers)),
             channels,
+            // Of the first text, as in ComfyUI.
+            vector: parts.first().and_then(|part| part.vector.clone()),
         })
     }
 }
@@ -93,7 +96,7 @@ mod tests {
     fn widths_and_batches_must_agree() {
         let told = |tokens| ConditioningFacts {
             tokens: Some(tokens),
-            channels: None,
+            ..ConditioningFacts::default()
         };
         let whole = joined(&[told([1, 77, 8]), told([1, 3, 8])]).unwrap();
         assert_eq!(whole.tokens, Some([1, 80, 8]));

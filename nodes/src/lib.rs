@@ -28,6 +28,7 @@ mod list;
 mod machine;
 mod model_folder;
 mod picture;
+mod prompted;
 mod sampling;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ mod save_latent;
 mod save_model;
 mod save_report;
 mod text_encode;
+mod text_encode_sdxl;
 mod train_autoencoder;
 mod train_diffusion;
 mod vae_decode;

@@ -18,6 +18,7 @@ use crate::save_latent::SaveLatent;
 use crate::save_model::SaveModel;
 use crate::save_report::SaveReport;
 use crate::text_encode::TextEncode;
+use crate::text_encode_sdxl::TextEncodeSdxl;
 use crate::train_autoencoder::TrainAutoencoder;
 use crate::train_diffusion::TrainDiffusion;
 use crate::vae_decode::VaeDecode;
@@ -36,6 +37,7 @@ pub fn list() -> Vec<Kind> {
         kind::<Preview>(),
         kind::<LoadImage>(),
         kind::<VaeEncode>(),
+        kind::<TextEncodeSdxl>(),
         kind::<ConcatConditioning>(),
         kind::<ConcatLatent>(),
         kind::<LoadLatent>(),

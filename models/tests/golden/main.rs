@@ -6,5 +6,8 @@
 #![allow(clippy::unwrap_used)] // A test may unwrap, and so may its helpers.
 
 mod networks;
+mod prompts;
 mod recorded;
 mod samplers;
+mod text;
+mod tokens;

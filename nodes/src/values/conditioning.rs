@@ -1,7 +1,7 @@
 //! `Conditioning`: what a picture should show.
 //!
-//! Not here yet: lists of entries with areas, masks, strengths and timestep ranges, class and
-//! pooled vectors, control hints. No node of this library makes or reads them.
+//! Not here yet: lists of entries with areas, masks, strengths and timestep ranges, control
+//! hints. No node of this library makes or reads them.
 
 use std::borrow::Cow;
 
@@ -18,6 +18,9 @@ pub struct Conditioning {
     pub tokens: Option<Array<3>>,
     /// Channels set behind the latent's own, `[1 or batch, channels, height, width]`.
     pub channels: Option<Array<4>>,
+    /// One vector for the whole, `[1 or batch, width]`: a text's pooled encoding, with the sizes
+    /// of Stable Diffusion XL behind it where they are told.
+    pub vector: Option<Array<2>>,
 }
 
 /// What is known of a [`Conditioning`] before it exists.
@@ -27,6 +30,8 @@ pub struct ConditioningFacts {
     pub tokens: Option<[usize; 3]>,
     /// Shape of the channels.
     pub channels: Option<[usize; 4]>,
+    /// Shape of the vector.
+    pub vector: Option<[usize; 2]>,
 }
 
 impl Conditioning {
@@ -35,6 +40,7 @@ impl Conditioning {
         ConditioningFacts {
             tokens: self.tokens.as_ref().map(Array::shape),
             channels: self.channels.as_ref().map(Array::shape),
+            vector: self.vector.as_ref().map(Array::shape),
         }
     }
 
@@ -66,11 +72,15 @@ impl Data for Conditioning {
         if let Some(channels) = &self.channels {
             channels.hash_into(hasher.part(b"channels"));
         }
+        if let Some(vector) = &self.vector {
+            vector.hash_into(hasher.part(b"vector"));
+        }
         hasher.finish()
     }
     fn bytes(&self) -> u64 {
         self.tokens.as_ref().map_or(0, Array::bytes)
             + self.channels.as_ref().map_or(0, Array::bytes)
+            + self.vector.as_ref().map_or(0, Array::bytes)
     }
     fn save(&self) -> Result<Cow<'_, [u8]>> {
         let mut pack = Pack::default();
@@ -80,6 +90,9 @@ impl Data for Conditioning {
         if let Some(channels) = &self.channels {
             pack = pack.with("channels", channels)?;
         }
+        if let Some(vector) = &self.vector {
+            pack = pack.with("vector", vector)?;
+        }
         pack.bytes(String::new())
     }
     fn load(bytes: Vec<u8>) -> Result<Self> {
@@ -87,6 +100,7 @@ impl Data for Conditioning {
         Ok(Self {
             tokens: file.find("tokens")?,
             channels: file.find("channels")?,
+            vector: file.find("vector")?,
         })
     }
 }
@@ -99,15 +113,21 @@ mod tests {
     fn each_part_comes_back_alone_and_together() {
         let tokens = Some(Array::new([1, 2, 1], vec![1.0, 2.0]));
         let channels = Some(Array::new([1, 1, 1, 2], vec![1.0, 2.0]));
+        let vector = Some(Array::new([1, 2], vec![1.0, 2.0]));
         let all = [
-            (None, None),
-            (tokens.clone(), None),
-            (None, channels.clone()),
-            (tokens, channels),
+            (None, None, None),
+            (tokens.clone(), None, None),
+            (None, channels.clone(), None),
+            (None, None, vector.clone()),
+            (tokens, channels, vector),
         ];
         let mut identities = Vec::new();
-        for (tokens, channels) in all {
-            let one = Conditioning { tokens, channels };
+        for (tokens, channels, vector) in all {
+            let one = Conditioning {
+                tokens,
+                channels,
+                vector,
+            };
             assert_eq!(
                 Conditioning::load(one.save().unwrap().into_owned()).unwrap(),
                 one
@@ -116,6 +136,6 @@ mod tests {
         }
         identities.sort();
         identities.dedup();
-        assert_eq!(identities.len(), 4);
+        assert_eq!(identities.len(), 5);
     }
 }
