@@ -200,6 +200,19 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     }
 }
 
+/// [`attention`] in which a token sees itself and what stands before it: `q`, `k`, `v`
+/// `[b, heads, n, d]` → the same shape.
+///
+/// Only text encoders ask for it, once a prompt and over 77 tokens: no kernel of ours serves it.
+pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+    assert_eq!(
+        [k.dims(), v.dims()],
+        [q.dims(); 2],
+        "tokens look at themselves and their like"
+    );
+    reference::causal_attention(q, k, v)
+}
+
 fn norm(x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, options: NormOptions) -> Tensor<4> {
     let [_, c, _, _] = x.dims();
     let groups = options.groups;

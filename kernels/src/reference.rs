@@ -8,7 +8,7 @@
 //!
 //! Not here: speed.
 
-use burn::tensor::{Tensor, activation, module, ops::ConvOptions, ops::PadMode};
+use burn::tensor::{Bool, Tensor, activation, module, ops::ConvOptions, ops::PadMode};
 
 use crate::Padding;
 
@@ -120,4 +120,16 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
         .matmul(k.swap_dims(2, 3))
         .mul_scalar((d as f64).powf(-0.5));
     activation::softmax(scores, 3).matmul(v)
+}
+
+/// [`attention`] in which a token sees itself and what stands before it: `q`, `k`, `v`
+/// `[b, heads, n, d]` → the same shape.
+pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+    let [_, _, n, d] = q.dims();
+    let scores = q
+        .matmul(k.swap_dims(2, 3))
+        .mul_scalar((d as f64).powf(-0.5));
+    let later = Tensor::<2, Bool>::tril_mask([n, n], 0, &scores.device());
+    let later = later.unsqueeze::<4>().expand(scores.dims());
+    activation::softmax(scores.mask_fill(later, f32::NEG_INFINITY), 3).matmul(v)
 }

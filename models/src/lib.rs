@@ -12,10 +12,12 @@
 pub mod autoencoder;
 pub mod error;
 pub mod guidance;
+pub mod inversion;
 pub mod metrics;
 pub mod nn;
 pub mod noise;
 pub mod prediction;
+pub mod prompt;
 pub mod sampler;
 pub mod schedule;
 pub mod text;

@@ -128,7 +128,11 @@ fn fits(vae: &VaeAbout, dataset: DatasetFacts) -> Result<()> {
 }
 
 fn reads(unet: &UnetAbout, text: &TextEncoderAbout) -> Result<()> {
-    let (wanted, found) = (unet.config.context_dim, text.config.width);
+    if !text.config.clips().is_empty() {
+        let message = "is CLIP's, but the little world is read by the paper's text encoder";
+        return Err(Error::at("text_encoder", message).hint("use a model of `TrainDiffusion`"));
+    }
+    let (wanted, found) = (unet.config.context_dim, text.config.width());
     if wanted == Some(found) {
         return Ok(());
     }

@@ -27,6 +27,7 @@ use crate::set_mask::SetMask;
 use crate::set_strength::SetStrength;
 use crate::set_timestep_range::SetTimestepRange;
 use crate::text_encode::TextEncode;
+use crate::text_encode_sdxl::TextEncodeSdxl;
 use crate::train_autoencoder::TrainAutoencoder;
 use crate::train_diffusion::TrainDiffusion;
 use crate::vae_decode::VaeDecode;
@@ -47,6 +48,7 @@ pub fn list() -> Vec<Kind> {
         kind::<LoadImage>(),
         kind::<VaeEncode>(),
         kind::<CombineConditioning>(),
+        kind::<TextEncodeSdxl>(),
         kind::<ConcatConditioning>(),
         kind::<AverageConditioning>(),
         kind::<ZeroOutConditioning>(),

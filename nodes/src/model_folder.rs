@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use ldm_engine::{Error, Reporter, Result};
-use ldm_models::weights::manifest::{TextConfig, TextPart, UNetPart, VaeConfig, VaePart};
+use ldm_models::weights::manifest::{TextPart, UNetPart, VaeConfig, VaePart};
 use ldm_models::weights::{LatentSpec, Manifest, SaveAs, save};
 
 use crate::machine::Machine;
 use crate::values::{
     About, LatentSpace, Model, TextEncoder, TextEncoderAbout, Unet, UnetAbout, Vae, VaeAbout,
+    Vocabulary,
 };
 
 /// What a manifest says of its networks, each with the name of its file.
@@ -53,11 +54,11 @@ impl Abouts {
             )
         });
         let text = manifest.text_encoder.as_ref().map(|part| {
-            let TextConfig::Bert(config) = part.config.clone();
-            let about = TextEncoderAbout {
-                config,
-                tokenizer: text(&part.tokenizer)?,
+            let tokenizer = match &part.tokenizer[..] {
+                "" => Vocabulary::CLIP.to_owned(),
+                name => text(name)?,
             };
+            let about = TextEncoderAbout::new(part.config.clone(), tokenizer);
             Ok::<_, Error>((about, part.file.clone()))
         });
         Ok(Self {
@@ -132,9 +133,14 @@ impl Filling<'_> {
 
     pub(crate) fn text(&mut self, text: &TextEncoder) -> Result<()> {
         let file = self.weights("text_encoder.safetensors", text)?;
-        let (about, tokenizer) = (text.about(), "tokenizer.json".to_owned());
-        std::fs::write(self.folder.join(&tokenizer), &about.tokenizer)?;
-        let config = TextConfig::Bert(about.config.clone());
+        let config = text.about().config.clone();
+        let tokenizer = match text.about().vocabulary.json() {
+            Vocabulary::CLIP => String::new(),
+            json => {
+                std::fs::write(self.folder.join("tokenizer.json"), json)?;
+                "tokenizer.json".to_owned()
+            }
+        };
         self.manifest.text_encoder = Some(TextPart {
             file,
             tokenizer,

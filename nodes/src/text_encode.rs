@@ -1,42 +1,62 @@
 //! `TextEncode`: words in, conditioning out.
 
-use burn::tensor::{Int, Tensor, TensorData};
-use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
+use ldm_engine::{Ctx, Facts, In, Node, ReadPath, Result};
+use ldm_models::inversion::Inversion;
 
-use crate::array::Array;
 use crate::machine::Machine;
-use crate::values::{
-    Conditioning, ConditioningFacts, Entry, EntryFacts, TextEncoder, TextEncoderAbout,
-};
+use crate::prompted::{Prompt, Syntax, Told, embeddings};
+use crate::values::{Conditioning, ConditioningFacts, Entry, TextEncoder, TextEncoderAbout};
 
 /// What a picture should show, in words.
 ///
-/// Words that the model was never taught are told, and so is text beyond its length. The empty
-/// text is what guidance pushes away from.
+/// `(a:1.2)` gives a word more weight or less, `(a)` 1.1 times as much; `\(` is a bracket to
+/// read; `embedding:name` stands for what an embedding has learned. CLIP's text encoders read
+/// texts of any length, 75 tokens at a time. Words that the model was never taught are told,
+/// and so is text beyond the length of the paper's text encoder. The empty text is what guidance
+/// pushes away from. See docs/prompts.md.
 ///
 /// ```ron
 /// "wanted": TextEncode(text_encoder: "model", text: "a red house by a lake, at night")
 /// ```
 #[derive(Node)]
-#[node(device)]
+#[node(device, version = 2)]
 pub(crate) struct TextEncode {
     /// The network that reads the words.
     text_encoder: In<TextEncoder>,
     /// The words.
     text: String,
+    /// How weights are written in the text.
+    #[node(default = Syntax::ComfyUi)]
+    syntax: Syntax,
+    /// The layer of CLIP that is listened to, counted from the end: 1 is the last, 2 the one
+    /// before (ComfyUI's −2). Left out, it is the one that the model was trained with.
+    #[node(range = 1..=64)]
+    clip_skip: Option<usize>,
+    /// Files of embeddings that the text may call, each by the name of its file without the
+    /// ending: `embedding:name`.
+    #[node(default = Vec::new())]
+    embeddings: Vec<ReadPath>,
+}
+
+impl TextEncode {
+    fn prompt(&self, embeddings: Vec<Inversion>) -> Prompt<'_> {
+        Prompt {
+            texts: vec![&self.text],
+            syntax: self.syntax,
+            clip_skip: self.clip_skip,
+            embeddings,
+        }
+    }
 }
 
 impl Node for TextEncode {
     type Out = Conditioning;
 
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
+        let embeddings = embeddings(&self.embeddings, |path| facts.open(path))?;
         if let Some(about) = facts.of::<TextEncoderAbout, _>(&self.text_encoder) {
-            let length = about.tokenizer()?.length();
-            let tokens = Some([1, length, about.config.width]);
-            facts.give(ConditioningFacts::from(EntryFacts {
-                tokens,
-                ..EntryFacts::default()
-            }));
+            let told = self.prompt(embeddings).facts(&about)?;
+            facts.give(ConditioningFacts::from(told));
         }
         Ok(())
     }
@@ -44,29 +64,11 @@ impl Node for TextEncode {
     fn run(&self, ctx: &mut Ctx<'_>) -> Result<Conditioning> {
         let machine = ctx.extension::<Machine>()?;
         let encoder = ctx.get(&self.text_encoder);
-        let tokens = encoder.about().tokenizer()?.encode(&self.text)?;
-        if !tokens.unknown.is_empty() {
-            let words = tokens.unknown.join("`, `");
-            ctx.reporter()
-                .note(format!("the model was never taught `{words}`"));
-        }
-        if let Some(cut) = &tokens.cut {
-            ctx.reporter().note(format!(
-                "the text is too long for the model; left out: {cut}"
-            ));
-        }
-        let rows = encoder.about().config.vocab_size;
-        if let Some(id) = tokens.ids.iter().find(|id| **id as usize >= rows) {
-            let message = format!("the tokenizer gives id {id}, the text encoder has {rows}");
-            return Err(Error::at("text_encoder", message));
-        }
-        let ids: Vec<i32> = tokens.ids.iter().map(|id| *id as i32).collect();
-        let data = TensorData::new(ids, [1, tokens.ids.len()]);
-        let network = encoder.network(&machine, &ctx.reporter())?;
-        let tokens = network.forward(Tensor::<2, Int>::from_data(data, machine.device()));
-        let tokens = Some(Array::read(tokens, "the text encoder's output")?);
+        let prompt = self.prompt(embeddings(&self.embeddings, |path| ctx.open(path))?);
+        let Told { tokens, vector } = prompt.encode(&encoder, &machine, &ctx.reporter())?;
         Ok(Conditioning::from(Entry {
-            tokens,
+            tokens: Some(tokens),
+            vector,
             ..Entry::default()
         }))
     }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use ldm_engine::{Ctx, Data, Error, Facts, In, Node, Outputs, Result};
 use ldm_models::prediction::Prediction;
 use ldm_models::schedule::ScheduleConfig;
-use ldm_models::text::TextTransformerConfig;
+use ldm_models::text::{TextConfig, TextNetwork, TextTransformerConfig};
 use ldm_models::tokenizer::Tokenizer;
 use ldm_models::train::diffusion::{DiffusionTraining, Phase};
 use ldm_models::train::{AdamWSettings, Schedule};
@@ -207,13 +207,12 @@ impl Node for TrainDiffusion {
             prediction: Prediction::Epsilon,
             space,
         };
-        let text = TextEncoderAbout {
-            config: training.text,
-            tokenizer: tokenizer.to_json()?,
-        };
+        let config = TextConfig::Bert(training.text);
+        let text = TextEncoderAbout::new(config, tokenizer.to_json()?);
+        let network = TextNetwork::Bert(trained.model.text);
         Ok(Made {
             unet: Unet::made(unet, &trained.model.unet)?,
-            text_encoder: TextEncoder::made(text, &trained.model.text)?,
+            text_encoder: TextEncoder::made(text, &network)?,
         })
     }
 }

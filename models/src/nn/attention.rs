@@ -60,6 +60,44 @@ impl CrossAttention {
     }
 }
 
+/// Multi-head attention among tokens of which each sees none after itself; q, k, v and out with
+/// bias.
+#[derive(Module, Debug)]
+pub struct CausalAttention {
+    /// Queries
+    pub q: Linear,
+    /// Keys
+    pub k: Linear,
+    /// Values
+    pub v: Linear,
+    /// Back onto the residual.
+    pub out: Linear,
+    /// How many heads share the width.
+    pub heads: usize,
+}
+
+impl CausalAttention {
+    /// Among tokens of `width`, which `heads` divides.
+    pub fn new(init: &mut Init, width: usize, heads: usize) -> Self {
+        let mut project = || Linear::new(init, width, width);
+        Self {
+            q: project(),
+            k: project(),
+            v: project(),
+            out: project(),
+            heads,
+        }
+    }
+
+    /// `x [b, n, width]` → the same shape
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let q = split(self.q.forward(x.clone()), self.heads);
+        let k = split(self.k.forward(x.clone()), self.heads);
+        let v = split(self.v.forward(x), self.heads);
+        self.out.forward(join(kernels::causal_attention(q, k, v)))
+    }
+}
+
 /// Self-attention over the pixels of a feature map, with its norm and its residual.
 ///
 /// The autoencoder's (one head) and the unconditional U-Net's (many). Its 1×1

@@ -11,7 +11,7 @@ mod init;
 mod layers;
 mod sampling;
 
-pub use attention::{CrossAttention, SpatialAttention, image_of, tokens_of};
+pub use attention::{CausalAttention, CrossAttention, SpatialAttention, image_of, tokens_of};
 pub use init::Init;
 pub use layers::{Conv, Embedding, GroupNorm, LayerNorm, Linear};
 pub use sampling::{halves, mean_of_four, upsample};

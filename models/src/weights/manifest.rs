@@ -36,7 +36,8 @@ use crate::autoencoder::{KlAutoencoder, KlAutoencoderConfig};
 use crate::error::{Error, Result};
 use crate::prediction::Prediction;
 use crate::schedule::ScheduleConfig;
-use crate::text::{TextTransformer, TextTransformerConfig};
+pub use crate::text::TextConfig;
+use crate::text::TextNetwork;
 use crate::tokenizer::Tokenizer;
 use crate::unet::{UNet, UNetConfig};
 
@@ -127,17 +128,11 @@ pub struct UNetPart {
 pub struct TextPart {
     /// Its weights, in this folder.
     pub file: String,
-    /// The tokenizer it was trained with, in this folder.
+    /// The tokenizer it was trained with, in this folder; left out for CLIP's own vocabulary.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tokenizer: String,
     /// Its shape.
     pub config: TextConfig,
-}
-
-/// The kinds of text encoder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TextConfig {
-    /// The paper's: pre-norm, learned places, no mask.
-    Bert(TextTransformerConfig),
 }
 
 impl Manifest {
@@ -213,8 +208,7 @@ impl Manifest {
             wrong.extend(self.misfit(&part.file, part.config.init(&device, 0)).err());
         }
         if let Some(part) = &self.text_encoder {
-            let TextConfig::Bert(config) = &part.config;
-            wrong.extend(self.misfit(&part.file, config.init(&device, 0)).err());
+            wrong.extend(self.misfit(&part.file, part.config.init(&device, 0)).err());
             wrong.extend(self.load_tokenizer().err());
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
@@ -243,13 +237,12 @@ impl Manifest {
     ///
     /// # Errors
     /// The model has none, or its file does not fit.
-    pub fn load_text_encoder(&self, device: &Device, dtype: DType) -> Result<TextTransformer> {
+    pub fn load_text_encoder(&self, device: &Device, dtype: DType) -> Result<TextNetwork> {
         let part = self
             .text_encoder
             .as_ref()
             .ok_or_else(|| self.lacks("text_encoder"))?;
-        let TextConfig::Bert(config) = &part.config;
-        self.filled(&part.file, config.init(device, 0)?, dtype)
+        self.filled(&part.file, part.config.init(device, 0)?, dtype)
     }
 
     /// The tokenizer of the text encoder, giving as many ids as that reads.
@@ -262,11 +255,16 @@ impl Manifest {
             .text_encoder
             .as_ref()
             .ok_or_else(|| self.lacks("text_encoder"))?;
-        let TextConfig::Bert(config) = &part.config;
-        let path = self.inside(&part.tokenizer)?;
-        let tokenizer = Tokenizer::open(&path, Some(config.max_length))
-            .map_err(|e| Error::file(&path, "is not the tokenizer of this model", e))?;
-        let (ids, rows) = (tokenizer.vocabulary(), config.vocab_size);
+        let (length, rows) = (part.config.max_length(), part.config.vocab_size());
+        let (path, tokenizer) = if part.tokenizer.is_empty() {
+            (self.path(), Tokenizer::clip(length))
+        } else {
+            let path = self.inside(&part.tokenizer)?;
+            (path.clone(), Tokenizer::open(&path, Some(length)))
+        };
+        let unfit = |e| Error::file(&path, "is not the tokenizer of this model", e);
+        let tokenizer = tokenizer.map_err(unfit)?;
+        let ids = tokenizer.vocabulary();
         if ids > rows {
             let what = format!(
                 "has ids up to {}, wanted less than vocab_size, {rows}",
@@ -344,10 +342,9 @@ impl Manifest {
         if let Some(UNetPart { config, .. }) = &self.unet {
             agree(channels, ("unet.out_channels", config.out_channels));
             if let (Some(dim), Some(text)) = (config.context_dim, &self.text_encoder) {
-                let TextConfig::Bert(text) = &text.config;
                 agree(
                     ("unet.context_dim", dim),
-                    ("text_encoder.width", text.width),
+                    ("text_encoder.width", text.config.width()),
                 );
             }
         }

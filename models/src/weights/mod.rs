@@ -26,7 +26,7 @@ mod save;
 mod tests;
 
 pub use file::{TensorFile, content_hash};
-pub use keys::{Family, KeyTable};
+pub use keys::{ClipNames, Family, KeyTable};
 pub use load::{Filling, Heard, Listen, NoPatch, Patch, faults, load};
 pub use manifest::{LatentSpec, Manifest};
 pub use save::{SaveAs, TensorWriter, save, write_atomically};

@@ -8,5 +8,8 @@
 mod checkpoints;
 mod guidance;
 mod networks;
+mod prompts;
 mod recorded;
 mod samplers;
+mod text;
+mod tokens;

@@ -23,10 +23,10 @@ use safetensors::SafeTensors;
 use crate::recorded::{Recording, path};
 
 /// The results of a network under the names they were recorded by.
-type Results = Vec<(&'static str, Vec<f32>)>;
+pub(crate) type Results = Vec<(&'static str, Vec<f32>)>;
 
 /// One network: reads weights from a file and computes its results from the recorded inputs.
-type Network = fn(&Recording, &Path) -> Results;
+pub(crate) type Network = fn(&Recording, &Path) -> Results;
 
 macro_rules! held_to_the_reference {
     ($($case:ident: $network:expr;)*) => {$(
@@ -55,6 +55,8 @@ macro_rules! held_to_the_reference {
         }
     )*};
 }
+
+pub(crate) use held_to_the_reference;
 
 held_to_the_reference! {
     ae_f1: |g, w| autoencoder(g, w, Family::Diffusers, KlAutoencoderConfig {
@@ -109,12 +111,12 @@ fn the_posterior_is_that_of_the_reference() {
     assert_agrees(&recording, &results);
 }
 
-fn agrees(case: &str, network: Network) {
+pub(crate) fn agrees(case: &str, network: Network) {
     let recording = Recording::open(case);
     assert_agrees(&recording, &network(&recording, &weights(case)));
 }
 
-fn assert_agrees(recording: &Recording, results: &[(&str, Vec<f32>)]) {
+pub(crate) fn assert_agrees(recording: &Recording, results: &[(&str, Vec<f32>)]) {
     for (result, got) in results {
         let off = distance(got, recording.get(result));
         let allowed = tolerance(recording, result);
@@ -125,7 +127,7 @@ fn assert_agrees(recording: &Recording, results: &[(&str, Vec<f32>)]) {
     }
 }
 
-fn told_apart(case: &str, network: Network) {
+pub(crate) fn told_apart(case: &str, network: Network) {
     let recording = Recording::open(case);
     let results = network(&recording, &weights(case));
     let mut mutants = 0;
@@ -142,7 +144,7 @@ fn told_apart(case: &str, network: Network) {
     assert!(mutants >= 3, "the recording has {mutants} mutants");
 }
 
-fn shows_exchanged_queries_and_keys(case: &str, network: Network) {
+pub(crate) fn shows_exchanged_queries_and_keys(case: &str, network: Network) {
     let recording = Recording::open(case);
     let file = std::fs::read(weights(case)).unwrap();
     let results = with_weights(&recording, network, &queries_and_keys_exchanged(&file));
@@ -158,7 +160,7 @@ fn shows_exchanged_queries_and_keys(case: &str, network: Network) {
     }
 }
 
-fn shows_one_per_cent(case: &str, network: Network) {
+pub(crate) fn shows_one_per_cent(case: &str, network: Network) {
     let recording = Recording::open(case);
     let file = std::fs::read(weights(case)).unwrap();
     for name in SafeTensors::read_metadata(&file).unwrap().1.offset_keys() {
@@ -200,9 +202,12 @@ fn distance(got: &[f32], want: &[f64]) -> f64 {
 }
 
 /// Whether a tensor cannot change the result: a constant added to all keys of a query
-/// leaves the softmax as it is, and the text encoder's way back to words is not walked.
+/// leaves the softmax as it is, the text encoder's way back to words is not walked, and CLIP's
+/// scale belongs to its training.
 fn is_idle(name: &str) -> bool {
-    name.ends_with("to_k.bias") || name.ends_with(".k.bias") || name.starts_with("to_logits.")
+    let keys = ["to_k.bias", ".k.bias", ".k_proj.bias"];
+    let unused = name.starts_with("to_logits.") || name == "logit_scale";
+    keys.iter().any(|end| name.ends_with(end)) || unused
 }
 
 /// The safetensors file with each number of one f16 tensor one per cent up or down.
@@ -243,6 +248,11 @@ fn queries_and_keys(file: &[u8], name: &str) -> Vec<(Range<usize>, Range<usize>)
         return heads
             .map(|at| (at..at + third, at + third..at + 2 * third))
             .into();
+    }
+    if name.contains(".in_proj_") {
+        let third = whole.len() / 3; // all queries, then all keys and all values
+        let [q, k] = [whole.start, whole.start + third];
+        return vec![(q..k, k..k + third)];
     }
     let parts = [("to_q.", "to_k."), (".q.", ".k."), (".q_proj.", ".k_proj.")];
     let pair = parts.into_iter().find(|(q, _)| name.contains(q));
@@ -339,7 +349,7 @@ fn text(recording: &Recording, weights: &Path, family: Family) -> Results {
     )]
 }
 
-fn filled<M: Module>(network: M, weights: &Path, table: &KeyTable) -> M {
+pub(crate) fn filled<M: Module>(network: M, weights: &Path, table: &KeyTable) -> M {
     let file = TensorFile::open(weights).unwrap();
     load(network, &file, table, DType::F32, &NoPatch).unwrap()
 }
@@ -348,6 +358,6 @@ fn weights(case: &str) -> PathBuf {
     path(&format!("{case}.weights"))
 }
 
-fn numbers<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+pub(crate) fn numbers<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     x.into_data().try_to_vec().unwrap()
 }

@@ -50,6 +50,34 @@ impl Recording {
         Tensor::from_data(TensorData::new(numbers, shape.clone()), device)
     }
 
+    /// Whole numbers.
+    pub(crate) fn whole(&self, key: &str) -> Vec<i64> {
+        self.get(key).iter().map(|n| *n as i64).collect()
+    }
+
+    /// Bytes that are text.
+    pub(crate) fn text(&self, key: &str) -> String {
+        let bytes = self.get(key).iter().map(|n| *n as u8).collect();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Texts that were written one after another, cut at their ends.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let (all, mut start) = (self.text("texts"), 0);
+        let ends = self.whole("text_ends");
+        let text = ends.iter().map(|end| {
+            let text = all[start..*end as usize].to_owned();
+            start = *end as usize;
+            text
+        });
+        text.collect()
+    }
+
+    /// A word of the file's metadata.
+    pub(crate) fn note(&self, key: &str) -> &str {
+        &self.meta[key]
+    }
+
     /// A number of the file's metadata.
     pub(crate) fn number(&self, key: &str) -> f64 {
         self.meta[key].parse().unwrap()
@@ -79,6 +107,9 @@ fn numbers(file: &SafeTensors<'_>, key: &str) -> Vec<f64> {
         Dtype::F64 => each(data, f64::from_le_bytes),
         Dtype::F32 => each(data, |b| f32::from_le_bytes(b).into()),
         Dtype::I64 => each(data, |b| i64::from_le_bytes(b) as f64),
+        Dtype::I32 => each(data, |b| i32::from_le_bytes(b).into()),
+        Dtype::U16 => each(data, |b| u16::from_le_bytes(b).into()),
+        Dtype::U8 => each(data, |b| u8::from_le_bytes(b).into()),
         other => panic!("`{key}` is in {other:?}"),
     }
 }

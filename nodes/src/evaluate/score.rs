@@ -7,6 +7,7 @@ use ldm_engine::{Error, Reporter, Result};
 use ldm_models::guidance::{Condition, Guidance};
 use ldm_models::metrics::psnr;
 use ldm_models::sampler::{Sampler, Walk};
+use ldm_models::text::TextNetwork;
 use ldm_models::train;
 use ldm_world::{Attribute, Caption, Picture, Scene, check};
 use serde::Serialize;
@@ -79,6 +80,9 @@ impl Painter<'_> {
             ids.extend(tokenizer.ids(text)?.into_iter().map(|id| id as i32));
         }
         let network = self.text.network(self.machine, self.reporter)?;
+        let TextNetwork::Bert(network) = &*network else {
+            return Err(Error::at("text_encoder", "is CLIP's"));
+        };
         let ids = TensorData::new(ids, [texts.len(), tokenizer.length()]);
         let ids = Tensor::from_data(ids, self.machine.device());
         Ok(Condition::tokens(network.forward(ids)))

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use ldm_engine::{Data, Identity, Value};
 
-use super::Lab;
+use super::{Lab, two_clips};
 use crate::list;
 use crate::values::{Conditioning, Entry, Image, Latent};
 
@@ -18,6 +18,7 @@ const BESIDE: &str = r#"
     "empty": TextEncode(text_encoder: "model", text: ""),
     "also": TextEncode(text_encoder: "model", text: "by the lake"),
     "unseen": WorldDataset(seed: 2, count: 3),
+    "sdxl": LoadModel(path: "weights/sdxl"),
 "#;
 
 /// Settings that make an example quick; what it shows stays the same.
@@ -57,6 +58,7 @@ fn name_of(example: &str) -> &str {
 #[test]
 fn every_example_runs_and_no_result_moves_without_its_version() {
     let mut lab = Lab::new();
+    lab.text_model("sdxl", two_clips());
     let nodes = all_examples(&lab);
     let names: Vec<String> = list()
         .iter()
@@ -174,6 +176,7 @@ fn data_comes_back_from_its_bytes_with_the_same_identity() {
         }
     }
     let mut lab = Lab::new();
+    lab.text_model("sdxl", two_clips());
     let nodes = all_examples(&lab);
     let report = lab.run(&nodes, &["photo", "stored", "wanted", "shown", "score"]);
     assert!(report.values.len() >= 5, "{:?}", report.values.keys());

@@ -5,6 +5,7 @@ mod examples;
 mod list;
 mod pairings;
 mod pictures;
+mod texts;
 mod threads;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use ldm_engine::{
 use ldm_models::autoencoder::KlAutoencoderConfig;
 use ldm_models::noise::Noise;
 use ldm_models::schedule::ScheduleConfig;
-use ldm_models::text::TextTransformerConfig;
+use ldm_models::text::{ClipConfig, TextTransformerConfig};
 use ldm_models::tokenizer::Tokenizer;
 use ldm_models::unet::{Heads, UNetConfig};
 use ldm_models::weights::manifest::{TextConfig, TextPart, UNetPart, VaeConfig, VaePart};
@@ -88,6 +89,27 @@ impl Lab {
         );
     }
 
+    /// Makes a model of a text encoder alone, with CLIP's vocabulary.
+    pub(super) fn text_model(&self, name: &str, config: TextConfig) {
+        let machine = Machine::open(DeviceChoice::Cpu, None, 1 << 30).unwrap();
+        let folder = self.folder.path().join("weights").join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let network = config.init(machine.device(), 3).unwrap();
+        save(&network, &folder.join("text.safetensors"), SaveAs::F32).unwrap();
+        let latent = LatentSpec {
+            factor: 8,
+            channels: 4,
+            scale: 1.0,
+        };
+        let mut manifest = Manifest::new(name, latent);
+        manifest.text_encoder = Some(TextPart {
+            file: "text.safetensors".into(),
+            tokenizer: String::new(),
+            config,
+        });
+        manifest.write(&folder).unwrap();
+    }
+
     /// Plans the graph of these nodes; `only` are its roots, where there are any.
     pub(super) fn plan(&self, nodes: &str, only: &[&str]) -> Result<Plan, Diagnostics> {
         self.plan_text(format!("Graph(nodes: {{\n{nodes}\n}})"), only)
@@ -151,6 +173,25 @@ impl Lab {
             .unwrap_or_else(|| panic!("`{node}` wrote nothing"));
         assert_eq!(files.len(), 1, "{files:?}");
         std::fs::read(&files[0]).unwrap()
+    }
+}
+
+/// Stable Diffusion XL's text encoder with a few channels.
+pub(super) fn two_clips() -> TextConfig {
+    let narrow = |config: ClipConfig, width| ClipConfig {
+        width,
+        layers: 2,
+        heads: 2,
+        feed: 2 * width,
+        ..config
+    };
+    let second = narrow(ClipConfig::big_g(), 6);
+    TextConfig::TwoClips {
+        first: narrow(ClipConfig::vit_l().for_xl(), 4),
+        second: ClipConfig {
+            projection: Some(5),
+            ..second
+        },
     }
 }
 

@@ -10,6 +10,7 @@ mod latent;
 mod mask;
 mod model;
 mod report;
+mod text_encoder;
 
 pub use conditioning::{
     Area, Conditioning, ConditioningFacts, ControlHandle, Entry, EntryFacts, Hint, HintFacts,
@@ -19,5 +20,6 @@ pub(crate) use image::MOST_NUMBERS;
 pub use image::{Image, PictureFacts};
 pub use latent::{Latent, LatentFacts, LatentSpace};
 pub use mask::Mask;
-pub use model::{About, Model, TextEncoder, TextEncoderAbout, Unet, UnetAbout, Vae, VaeAbout};
+pub use model::{About, Model, Unet, UnetAbout, Vae, VaeAbout};
 pub use report::Report;
+pub use text_encoder::{TextEncoder, TextEncoderAbout, Vocabulary};

@@ -1,4 +1,4 @@
-//! `Unet`, `Vae` and `TextEncoder`: handles on networks.
+//! `Unet` and `Vae`: handles on networks, and what `TextEncoder` shares with them.
 //!
 //! A handle knows what its network is ([`About`], which is also its facts) and where the
 //! weights are: in a file, or in its own bytes when training just made them. The network
@@ -19,8 +19,6 @@ use ldm_engine::{Data, Error, FileRef, Identity, Reporter, Result, Storage};
 use ldm_models::autoencoder::{KlAutoencoder, KlAutoencoderConfig};
 use ldm_models::prediction::Prediction;
 use ldm_models::schedule::ScheduleConfig;
-use ldm_models::text::{TextTransformer, TextTransformerConfig};
-use ldm_models::tokenizer::Tokenizer;
 use ldm_models::unet::{UNet, UNetConfig};
 use ldm_models::weights::{Family, KeyTable, NoPatch, SaveAs, TensorFile, TensorWriter, load};
 use serde::Serialize;
@@ -267,47 +265,5 @@ impl About for VaeAbout {
     }
     fn table(&self, family: Family) -> KeyTable {
         KeyTable::autoencoder(family, &self.config)
-    }
-}
-
-/// A handle on a text encoder with its tokenizer.
-pub type TextEncoder = Model<TextEncoderAbout>;
-
-/// What a text encoder is.
-#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
-pub struct TextEncoderAbout {
-    /// The network.
-    pub config: TextTransformerConfig,
-    /// The `tokenizer.json`.
-    pub tokenizer: String,
-}
-
-impl TextEncoderAbout {
-    /// Text to as many ids as the network reads.
-    ///
-    /// # Errors
-    /// When it is no tokenizer, or not this network's.
-    pub fn tokenizer(&self) -> Result<Tokenizer> {
-        let length = Some(self.config.max_length);
-        let tokenizer = Tokenizer::from_json(self.tokenizer.as_bytes(), length)?;
-        let (ids, rows) = (tokenizer.vocabulary(), self.config.vocab_size);
-        if ids > rows {
-            let message = format!("the tokenizer has {ids} ids, the text encoder {rows}");
-            let hint = "use the tokenizer that the model was trained with";
-            return Err(Error::new(message).hint(hint));
-        }
-        Ok(tokenizer)
-    }
-}
-
-impl About for TextEncoderAbout {
-    type Module = TextTransformer;
-    const NAME: &'static str = "TextEncoder";
-
-    fn init(&self, device: &Device) -> Result<TextTransformer> {
-        Ok(self.config.init(device, 0)?)
-    }
-    fn table(&self, family: Family) -> KeyTable {
-        KeyTable::text(family, &self.config)
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{Names, transformer};
 use crate::autoencoder::KlAutoencoderConfig;
-use crate::text::TextTransformerConfig;
+use crate::text::{ClipConfig, TextTransformerConfig};
 use crate::unet::{LabelConfig, UNetConfig};
 
 const RES: &[(&str, &str)] = &[
@@ -200,6 +200,30 @@ pub(super) fn text(config: &TextTransformerConfig) -> Names {
         names
             .at(ours, theirs)
             .layers(&[("norm2", "0"), ("up", "1.net.0.0"), ("down", "1.net.2")]);
+    }
+    names
+}
+
+/// OpenCLIP's own names, which single files of Stable Diffusion 2 and XL keep.
+pub(super) fn open_clip(config: &ClipConfig) -> Names {
+    let mut names = Names::default();
+    names.layers(&[("tokens", "token_embedding"), ("norm_out", "ln_final")]);
+    names.bare(&[
+        ("positions", "positional_embedding"),
+        ("projection", "text_projection"),
+    ]);
+    for layer in 0..config.layers {
+        let theirs = format!("transformer.resblocks.{layer}");
+        let mut scope = names.at(format!("layers.{layer}"), &theirs[..]);
+        scope.layers(&[
+            ("norm1", "ln_1"),
+            ("attention.out", "attn.out_proj"),
+            ("norm2", "ln_2"),
+            ("up", "mlp.c_fc"),
+            ("down", "mlp.c_proj"),
+        ]);
+        let ours = format!("layers.{layer}.attention");
+        names.at(ours, theirs).thirds("attn.in_proj");
     }
     names
 }

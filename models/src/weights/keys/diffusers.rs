@@ -1,9 +1,10 @@
 //! The names of Hugging Face diffusers: `AutoencoderKL`, `UNet2DConditionModel` and
-//! `UNet2DModel`, and the `LDMBertModel` of its latent diffusion pipeline.
+//! `UNet2DModel`, the `LDMBertModel` of its latent diffusion pipeline, and transformers'
+//! `CLIPTextModel`.
 
 use super::{Names, transformer};
 use crate::autoencoder::KlAutoencoderConfig;
-use crate::text::TextTransformerConfig;
+use crate::text::{ClipConfig, TextTransformerConfig};
 use crate::unet::{LabelConfig, UNetConfig};
 
 const RES: &[(&str, &str)] = &[
@@ -162,6 +163,40 @@ pub(super) fn text(config: &TextTransformerConfig) -> Names {
                 ("up", "fc1"),
                 ("down", "fc2"),
             ]);
+    }
+    names
+}
+
+/// Positions that older versions stored beside the weights.
+pub(super) const CLIP_IGNORED: &[&str] = &[
+    "text_model.embeddings.position_ids",
+    "embeddings.position_ids",
+    "logit_scale",
+];
+
+/// transformers' `CLIPTextModel`, whose inner model stands behind `inner`.
+pub(super) fn clip(config: &ClipConfig, inner: &str) -> Names {
+    let mut names = Names::default();
+    names.layers(&[("projection", "text_projection")]);
+    for (ours, theirs) in [
+        ("tokens", "embeddings.token_embedding"),
+        ("positions", "embeddings.position_embedding"),
+        ("norm_out", "final_layer_norm"),
+    ] {
+        names.layers(&[(ours, &format!("{inner}{theirs}"))]);
+    }
+    for layer in 0..config.layers {
+        let theirs = format!("{inner}encoder.layers.{layer}");
+        names.at(format!("layers.{layer}"), theirs).layers(&[
+            ("norm1", "layer_norm1"),
+            ("attention.q", "self_attn.q_proj"),
+            ("attention.k", "self_attn.k_proj"),
+            ("attention.v", "self_attn.v_proj"),
+            ("attention.out", "self_attn.out_proj"),
+            ("norm2", "layer_norm2"),
+            ("up", "mlp.fc1"),
+            ("down", "mlp.fc2"),
+        ]);
     }
     names
 }

@@ -10,6 +10,8 @@
 //! | norm `gamma`, `beta` | `weight`, `bias` | the same |
 //! | embedding `table` | `weight` | the same |
 //!
+//! OpenCLIP keeps some parameters without a layer around them ([`Naming`]).
+//!
 //! Promises
 //! - Each parameter comes from one tensor, whole or some of its rows.
 //! - A table follows from a configuration alone; it looks into no file.
@@ -21,7 +23,7 @@ use std::collections::BTreeMap;
 
 use super::file::View;
 use crate::autoencoder::KlAutoencoderConfig;
-use crate::text::TextTransformerConfig;
+use crate::text::{Activation, ClipConfig, TextConfig, TextTransformerConfig};
 use crate::unet::UNetConfig;
 
 /// Who named the tensors of a file.
@@ -35,6 +37,17 @@ pub enum Family {
     Diffusers,
 }
 
+/// Who named the tensors of a text transformer of CLIP: files of one family hold several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClipNames {
+    /// transformers' `CLIPTextModel`: `text_model.encoder.layers.…`, and `text_projection.weight`.
+    Transformers,
+    /// The same without `text_model.`, as newer versions of transformers write.
+    Flat,
+    /// OpenCLIP: `transformer.resblocks.…`, q, k and v in one tensor.
+    OpenClip,
+}
+
 /// For each parameter of one network, the tensor it comes from.
 #[derive(Debug, Clone)]
 pub struct KeyTable {
@@ -43,6 +56,8 @@ pub struct KeyTable {
     layers: Option<Layers>,
     /// Beginnings of names that a file may hold and the network has no use for.
     ignored: &'static [&'static str],
+    /// The tables of networks within this one, by our names for them.
+    parts: Vec<(&'static str, KeyTable)>,
 }
 
 /// The layers of one network: our path → theirs.
@@ -53,10 +68,22 @@ type Layers = BTreeMap<String, Layer>;
 struct Layer {
     key: String,
     rows: Option<Rows>,
+    naming: Naming,
+}
+
+/// How the names of a layer's parameters follow from its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// `key.weight`, `key.bias`.
+    Dotted,
+    /// `key_weight`, `key_bias`.
+    Joined,
+    /// The one parameter is called `key`, and laid out as ours is.
+    Bare,
 }
 
 /// One of q, k and v in a tensor that holds all three: heads first, then the three
-/// within each head.
+/// within each head. With one head that is three thirds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rows {
     heads: usize,
@@ -124,6 +151,7 @@ impl KeyTable {
             prefix: String::new(),
             layers: None,
             ignored: &[],
+            parts: Vec::new(),
         }
     }
 
@@ -154,12 +182,76 @@ impl KeyTable {
         }
     }
 
+    /// The names that `names` says of a text transformer of CLIP.
+    pub fn clip(names: ClipNames, config: &ClipConfig) -> Self {
+        match names {
+            ClipNames::Transformers => Self::new(
+                diffusers::clip(config, "text_model."),
+                diffusers::CLIP_IGNORED,
+            ),
+            ClipNames::Flat => Self::new(diffusers::clip(config, ""), diffusers::CLIP_IGNORED),
+            ClipNames::OpenClip => Self::new(
+                compvis::open_clip(config),
+                match config.projection {
+                    Some(_) => &["logit_scale", "attn_mask"],
+                    None => &["logit_scale", "attn_mask", "text_projection"],
+                },
+            ),
+        }
+    }
+
+    /// The names that `family` gives any text encoder.
+    ///
+    /// In the single files of [`Family::CompVis`] OpenAI's CLIP stands as transformers names it,
+    /// under `transformer.text_model.`, and OpenCLIP's as its own code does, under `model.`; the
+    /// two of Stable Diffusion XL are `0.` and `1.` before that. In a folder of
+    /// [`Family::Diffusers`] those two are files of their own, told apart here by the names of
+    /// their folders: `text_encoder.` and `text_encoder_2.`.
+    pub fn text_encoder(family: Family, config: &TextConfig) -> Self {
+        let single = |config: &ClipConfig| match (family, config.activation) {
+            (Family::Native, _) => Self::native(),
+            (Family::Diffusers, _) => Self::clip(ClipNames::Transformers, config),
+            (_, Activation::QuickGelu) => {
+                Self::clip(ClipNames::Transformers, config).under("transformer.")
+            }
+            (_, Activation::Gelu) => Self::clip(ClipNames::OpenClip, config).under("model."),
+        };
+        match config {
+            TextConfig::Bert(config) => Self::text(family, config),
+            TextConfig::Clip(config) => single(config),
+            TextConfig::TwoClips { first, second } => {
+                let (one, two) = match family {
+                    Family::Native => ("first.", "second."),
+                    Family::CompVis => ("0.", "1."),
+                    Family::Diffusers => ("text_encoder.", "text_encoder_2."),
+                };
+                Self::two(single(first).within(one), single(second).within(two))
+            }
+        }
+    }
+
+    /// The names of two text transformers of CLIP, each of which `under` or
+    /// [`KeyTable::text_encoder`] set behind a prefix of its own.
+    pub fn two(first: Self, second: Self) -> Self {
+        Self {
+            parts: vec![("first.", first), ("second.", second)],
+            ..Self::native()
+        }
+    }
+
     fn new(names: Names, ignored: &'static [&'static str]) -> Self {
         Self {
             prefix: String::new(),
             layers: Some(names.0),
             ignored,
+            parts: Vec::new(),
         }
+    }
+
+    /// The same names behind `prefix` and what was set before them already.
+    fn within(self, prefix: &str) -> Self {
+        let prefix = prefix.to_owned() + &self.prefix;
+        self.under(&prefix)
     }
 
     /// The same names behind `prefix`, for a file that holds more than this network:
@@ -176,6 +268,14 @@ impl KeyTable {
     /// A path the table does not know is looked for under its own name, and so reported
     /// missing by it.
     pub fn source(&self, path: &str, shape: &[usize]) -> Source {
+        let part = self.parts.iter().find_map(|(ours, table)| {
+            let inner = path.strip_prefix(ours)?;
+            Some(table.source(inner, shape))
+        });
+        if let Some(source) = part {
+            let key = self.prefix.clone() + &source.key;
+            return Source { key, ..source };
+        }
         let known = self.layers.as_ref().and_then(|layers| {
             let (layer, parameter) = path.rsplit_once('.')?;
             Some((layers.get(layer)?, parameter))
@@ -194,7 +294,8 @@ impl KeyTable {
             "beta" => "bias",
             same => same,
         };
-        let transposed = parameter == "weight" && shape.len() == 2;
+        let bare = layer.naming == Naming::Bare;
+        let transposed = parameter == "weight" && shape.len() == 2 && !bare;
         let mut shape = shape.to_vec();
         if transposed {
             shape.reverse();
@@ -202,7 +303,12 @@ impl KeyTable {
         if layer.rows.is_some() {
             shape[0] *= 3;
         }
-        let key = format!("{}{}.{theirs}", self.prefix, layer.key);
+        let inner = match layer.naming {
+            Naming::Dotted => format!("{}.{theirs}", layer.key),
+            Naming::Joined => format!("{}_{theirs}", layer.key),
+            Naming::Bare => layer.key.clone(),
+        };
+        let key = format!("{}{inner}", self.prefix);
         Source {
             key,
             shape,
@@ -213,8 +319,13 @@ impl KeyTable {
 
     /// Whether a tensor called `key` should belong to this network.
     pub(super) fn owns(&self, key: &str) -> bool {
-        let inner = key.strip_prefix(&self.prefix[..]);
-        inner.is_some_and(|key| !self.ignored.iter().any(|i| key.starts_with(i)))
+        let Some(inner) = key.strip_prefix(&self.prefix[..]) else {
+            return false;
+        };
+        if !self.parts.is_empty() {
+            return self.parts.iter().any(|(_, table)| table.owns(inner));
+        }
+        !self.ignored.iter().any(|i| inner.starts_with(i))
     }
 }
 
@@ -239,8 +350,21 @@ impl Names {
         }
     }
 
+    /// Single parameters at the top, laid out as ours: our layer, their name.
+    fn bare(&mut self, pairs: &[(&str, &str)]) {
+        for (ours, theirs) in pairs {
+            let layer = Layer {
+                key: (*theirs).to_owned(),
+                rows: None,
+                naming: Naming::Bare,
+            };
+            self.0.insert((*ours).to_owned(), layer);
+        }
+    }
+
     fn put(&mut self, ours: String, key: String, rows: Option<Rows>) {
-        self.0.insert(ours, Layer { key, rows });
+        let naming = Naming::Dotted;
+        self.0.insert(ours, Layer { key, rows, naming });
     }
 }
 
@@ -268,6 +392,18 @@ impl Scope<'_> {
             let rows = Some(Rows { heads, part });
             self.names
                 .put(ours, format!("{}.{theirs}", self.theirs), rows);
+        }
+    }
+
+    /// The same, by the thirds of one tensor called `theirs_weight`.
+    fn thirds(&mut self, theirs: &str) {
+        for (part, ours) in ["q", "k", "v"].into_iter().enumerate() {
+            let layer = Layer {
+                key: format!("{}.{theirs}", self.theirs),
+                rows: Some(Rows { heads: 1, part }),
+                naming: Naming::Joined,
+            };
+            self.names.0.insert(format!("{}.{ours}", self.ours), layer);
         }
     }
 }

@@ -1,25 +1,38 @@
 //! Text to token ids.
 //!
-//! Reads Hugging Face's `tokenizer.json`: WordPiece as BERT's, BPE, or the word list that
-//! this project's own models use ([`Tokenizer::from_words`]).
+//! Reads Hugging Face's `tokenizer.json` (CLIP's byte pairs, BERT's word pieces, or the word list
+//! that this project's own models use, [`Tokenizer::from_words`]); the older files beside
+//! checkpoints ([`TokenizerFiles`]); and carries CLIP's own vocabulary ([`Tokenizer::clip`]),
+//! since the single files that people have come without one.
 //!
 //! Promises
 //! - Every text gives exactly [`Tokenizer::length`] ids: cut before the closing token, and
 //!   padded on the right. Padding is seen by the network, as in the paper's models.
 //! - What the ids do not say is told: words outside the vocabulary, and text beyond the end.
+//! - CLIP's ids are those of transformers' `CLIPTokenizer`, whichever way it came here.
 //! - A word list is written the same way every time, whatever the order it came in.
 //! - A malformed file is an error that names it, never a panic. No network.
 //!
-//! Not here: the embeddings of the ids (`text`).
+//! Not here: the embeddings of the ids (`text`), weights and long texts (`prompt`).
+
+mod clip;
+mod files;
+mod layout;
+mod words;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
 use tokenizers::models::ModelWrapper;
 use tokenizers::tokenizer::PostProcessor as _;
 use tokenizers::utils::padding::{PaddingParams, PaddingStrategy};
-use tokenizers::utils::truncation::{TruncationDirection, TruncationParams};
+use tokenizers::utils::truncation::TruncationParams;
+
+pub use files::TokenizerFiles;
+pub use layout::{LayoutObject, LayoutTokenizer, Layouts};
+
+use clip::ClipWords;
+use words::{SPECIAL, word_list};
 
 /// The length of the paper's text encoders, for a file that does not say.
 const PAPER_LENGTH: usize = 77;
@@ -27,8 +40,11 @@ const PAPER_LENGTH: usize = 77;
 /// More ids than any text encoder here has places for.
 const MOST_IDS: usize = 1 << 16;
 
-/// The special tokens of a word list, in the order of their ids.
-const SPECIAL: [&str; 4] = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"];
+/// What CLIP's tokenizers call the start and the end.
+const CLIP_ENDS: [&str; 2] = ["<|startoftext|>", "<|endoftext|>"];
+
+/// What stands for CLIP's own vocabulary where a `tokenizer.json` would.
+const BUILT_IN: &str = "clip";
 
 /// Why text cannot be turned into ids.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +65,28 @@ pub enum TokenizerError {
     /// The vocabulary lacks a token that encoding cannot do without.
     #[error("the tokenizer has no `{0}` token in its vocabulary: add it to `tokenizer.json`")]
     Missing(String),
+    /// A vocabulary of byte pairs without the order in which they merge.
+    #[error(
+        "`vocab.json` has no `merges.txt` beside it: a vocabulary alone cannot cut words; put the \
+         `merges.txt` it was published with into the same folder"
+    )]
+    NoMerges,
+    /// No file of a tokenizer at all.
+    #[error(
+        "there is no tokenizer: put `tokenizer.json`, or CLIP's `vocab.json` and `merges.txt`, or \
+         BERT's `vocab.txt` beside the weights or into a folder `tokenizer` there"
+    )]
+    NoFiles,
+    /// A line of a vocabulary that is none.
+    #[error("line {line} of `{file}` {what}: use the file as it was published")]
+    Line {
+        /// `merges.txt` or `vocab.txt`.
+        file: &'static str,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
     /// No room for a word, or absurdly much.
     #[error(
         "a length of {length} ids leaves no text beside {special} special tokens, or is above \
@@ -63,17 +101,30 @@ pub enum TokenizerError {
     /// The library refused the text.
     #[error("cannot encode this text: {0}: check the vocabulary of `tokenizer.json`")]
     Encode(String),
+    /// A scene that layout tokens cannot say.
+    #[error("{0}")]
+    Layout(String),
 }
 
 /// A vocabulary and the rules that cut text into it, at a fixed length.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
-    rules: tokenizers::Tokenizer,
+    rules: Rules,
     length: usize,
-    /// How many ids the opening and closing tokens take.
-    special: usize,
+    /// The ids before and after every text.
+    start: Vec<u32>,
+    end: Vec<u32>,
     pad: u32,
     unknown: Option<u32>,
+}
+
+/// Who cuts the text.
+#[derive(Clone, Debug)]
+enum Rules {
+    /// The tokenizers library, by a file's rules.
+    Library(Box<tokenizers::Tokenizer>),
+    /// CLIP's own rules.
+    Clip(ClipWords),
 }
 
 /// A text as ids, and what of the text they leave out.
@@ -87,6 +138,17 @@ pub struct Tokens {
     pub cut: Option<String>,
 }
 
+/// A text as ids of any number, without start and end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pieces {
+    /// Its ids.
+    pub ids: Vec<u32>,
+    /// Where in the text each begins, in bytes; empty where nobody knows.
+    pub places: Vec<usize>,
+    /// For each id that is the unknown token: which it is, and what it stands for.
+    pub unknown: Vec<(usize, String)>,
+}
+
 impl Tokenizer {
     /// Reads `path`; see [`Tokenizer::from_json`].
     pub fn open(path: &Path, length: Option<usize>) -> Result<Self, TokenizerError> {
@@ -98,8 +160,12 @@ impl Tokenizer {
     }
 
     /// The tokenizer in the bytes of a `tokenizer.json`, giving `length` ids; without it,
-    /// as many as the file says (its truncation, then its padding), or 77.
+    /// as many as the file says (its truncation, then its padding), or 77. The word `clip`
+    /// stands for CLIP's own vocabulary, as [`Tokenizer::to_json`] writes it.
     pub fn from_json(json: &[u8], length: Option<usize>) -> Result<Self, TokenizerError> {
+        if json == BUILT_IN.as_bytes() {
+            return Self::clip(length.unwrap_or(PAPER_LENGTH));
+        }
         let mut rules = tokenizers::Tokenizer::from_bytes(json)
             .map_err(|e| TokenizerError::Malformed(e.to_string()))?;
         let fixed = rules.get_padding().and_then(|p| match p.strategy {
@@ -111,17 +177,22 @@ impl Tokenizer {
         let special = rules
             .get_post_processor()
             .map_or(0, |p| p.added_tokens(false));
-        if length <= special || length > MOST_IDS {
-            return Err(TokenizerError::Length { length, special });
-        }
+        checked_length(length, special)?;
         let pad = match rules.get_padding() {
             Some(padding) => padding.pad_id,
-            None => id_of(&rules, SPECIAL[0])?,
+            None => match rules.token_to_id(CLIP_ENDS[1]) {
+                Some(end) if rules.token_to_id(SPECIAL[0]).is_none() => end,
+                _ => id_of(&rules, SPECIAL[0])?,
+            },
         };
         let unknown = match rules.get_model() {
             ModelWrapper::WordLevel(m) => Some(id_of(&rules, &m.unk_token)?),
             ModelWrapper::WordPiece(m) => Some(id_of(&rules, &m.unk_token)?),
-            ModelWrapper::BPE(m) => m.unk_token.as_ref().and_then(|t| rules.token_to_id(t)),
+            // CLIP's files name the end here; its bytes leave nothing unknown.
+            ModelWrapper::BPE(m) => {
+                let token = m.unk_token.as_ref().filter(|t| *t != CLIP_ENDS[1]);
+                token.and_then(|t| rules.token_to_id(t))
+            }
             ModelWrapper::Unigram(_) => None,
         };
         // We cut and pad ourselves: the library's cutting can panic on a lying file.
@@ -129,12 +200,30 @@ impl Tokenizer {
             .with_truncation(None)
             .map_err(|e| TokenizerError::Malformed(e.to_string()))?;
         rules.with_padding(None);
+        let (start, end) = ends(&rules, special)?;
         Ok(Self {
-            rules,
+            rules: Rules::Library(Box::new(rules)),
             length,
-            special,
+            start,
+            end,
             pad,
             unknown,
+        })
+    }
+
+    /// CLIP's own vocabulary and rules, which OpenCLIP shares, giving `length` ids, padded with
+    /// the end: for checkpoints that come without a tokenizer.
+    pub fn clip(length: usize) -> Result<Self, TokenizerError> {
+        checked_length(length, 2)?;
+        let words = ClipWords::new();
+        let [start, end] = words.ends();
+        Ok(Self {
+            rules: Rules::Clip(words),
+            length,
+            start: vec![start],
+            end: vec![end],
+            pad: end,
+            unknown: None,
         })
     }
 
@@ -157,36 +246,90 @@ impl Tokenizer {
         Self::from_json(word_list(&known, length).as_bytes(), None)
     }
 
+    /// The same, filling up with `pad`: OpenCLIP's models want 0 where OpenAI's want the end.
+    #[must_use]
+    pub fn padding(self, pad: u32) -> Self {
+        Self { pad, ..self }
+    }
+
     /// How many ids each text gives.
     pub fn length(&self) -> usize {
         self.length
     }
 
+    /// The ids before every text.
+    pub fn start(&self) -> &[u32] {
+        &self.start
+    }
+
+    /// The ids after every text.
+    pub fn end(&self) -> &[u32] {
+        &self.end
+    }
+
+    /// The id that fills a short text up.
+    pub fn pad(&self) -> u32 {
+        self.pad
+    }
+
     /// How many rows the embedding must have: one more than the largest id.
     pub fn vocabulary(&self) -> usize {
-        let largest = self.rules.get_vocab(true).into_values().max();
-        largest.map_or(0, |id| id as usize + 1)
+        match &self.rules {
+            Rules::Library(rules) => {
+                let largest = rules.get_vocab(true).into_values().max();
+                largest.map_or(0, |id| id as usize + 1)
+            }
+            Rules::Clip(words) => words.ends()[1] as usize + 1,
+        }
+    }
+
+    /// All ids of `text`, however long it is, without start and end.
+    pub fn pieces(&self, text: &str) -> Result<Pieces, TokenizerError> {
+        let rules = match &self.rules {
+            Rules::Library(rules) => rules,
+            Rules::Clip(words) => {
+                let failed = |e: tokenizers::Error| TokenizerError::Encode(e.to_string());
+                let ids = words.ids(text).map_err(failed)?;
+                return Ok(Pieces {
+                    ids,
+                    ..Pieces::default()
+                });
+            }
+        };
+        let encoding = encoded(rules, text)?;
+        let (ids, offsets) = (encoding.get_ids(), encoding.get_offsets());
+        let unknown = (0..ids.len()).filter(|at| Some(ids[*at]) == self.unknown);
+        let written = |at: usize| text[offsets[at].0..offsets[at].1].to_owned();
+        Ok(Pieces {
+            ids: ids.to_vec(),
+            places: offsets.iter().map(|(start, _)| *start).collect(),
+            unknown: unknown.map(|at| (at, written(at))).collect(),
+        })
     }
 
     /// The ids of `text`, with what they leave out.
     pub fn encode(&self, text: &str) -> Result<Tokens, TokenizerError> {
-        let failed = |e: tokenizers::Error| TokenizerError::Encode(e.to_string());
-        let mut encoding = self.rules.encode(text, false).map_err(failed)?;
-        let room = self.length - self.special;
-        let cut = encoding
-            .get_offsets()
-            .get(room)
-            .map(|&(start, _)| text[start..].to_owned());
-        encoding.truncate(room, 0, TruncationDirection::Right);
-        encoding.take_overflowing();
-        let unknown = self.unknown_in(text, &encoding);
-        let whole = self
-            .rules
-            .post_process(encoding, None, true)
-            .map_err(failed)?;
-        let mut ids = whole.get_ids().to_vec();
+        let Pieces {
+            mut ids,
+            places,
+            unknown,
+        } = self.pieces(text)?;
+        let room = self.room();
+        let cut = places.get(room).map(|start| text[*start..].to_owned());
+        ids.truncate(room);
+        let unknown = unknown.into_iter().filter(|(at, _)| *at < room);
+        let mut ids = [&self.start[..], &ids, &self.end].concat();
         ids.resize(self.length, self.pad);
-        Ok(Tokens { ids, unknown, cut })
+        Ok(Tokens {
+            ids,
+            unknown: unknown.map(|(_, word)| word).collect(),
+            cut,
+        })
+    }
+
+    /// How many ids of a text there is room for between start and end.
+    pub fn room(&self) -> usize {
+        self.length - self.start.len() - self.end.len()
     }
 
     /// The ids of `text` alone: [`Tokenizer::encode`] for callers with no one to warn.
@@ -194,10 +337,14 @@ impl Tokenizer {
         Ok(self.encode(text)?.ids)
     }
 
-    /// This tokenizer as a `tokenizer.json`; equal tokenizers give equal bytes.
+    /// This tokenizer as a `tokenizer.json`; equal tokenizers give equal bytes. CLIP's own
+    /// vocabulary is the word `clip`: every program of this project carries it.
     pub fn to_json(&self) -> Result<String, TokenizerError> {
+        let Rules::Library(rules) = &self.rules else {
+            return Ok(BUILT_IN.to_owned());
+        };
         let malformed = |e: tokenizers::Error| TokenizerError::Malformed(e.to_string());
-        let mut rules = self.rules.clone();
+        let mut rules = rules.clone();
         let pad_token = rules.id_to_token(self.pad).unwrap_or_default();
         let cutting = TruncationParams {
             max_length: self.length,
@@ -221,28 +368,53 @@ impl Tokenizer {
         })
     }
 
-    /// The stretches of `text` that became the unknown token.
-    fn unknown_in(&self, text: &str, encoding: &tokenizers::Encoding) -> Vec<String> {
-        let Some(unknown) = self.unknown else {
-            return Vec::new();
-        };
-        let places = encoding.get_ids().iter().zip(encoding.get_offsets());
-        let places = places.filter(|(id, _)| **id == unknown);
-        places
-            .map(|(_, &(start, end))| text[start..end].to_owned())
-            .collect()
-    }
-
     /// The words of `text` in lower case, known or not.
     fn split(&self, text: &str) -> Result<Vec<String>, TokenizerError> {
-        let encoding = self
-            .rules
-            .encode(text, false)
-            .map_err(|e| TokenizerError::Encode(e.to_string()))?;
-        let places = encoding.get_offsets().iter();
-        Ok(places
+        let Rules::Library(rules) = &self.rules else {
+            return Ok(Vec::new());
+        };
+        let encoding = encoded(rules, text)?;
+        let offsets = encoding.get_offsets().iter();
+        Ok(offsets
             .map(|&(start, end)| text[start..end].to_lowercase())
             .collect())
+    }
+}
+
+fn checked_length(length: usize, special: usize) -> Result<(), TokenizerError> {
+    match length <= special || length > MOST_IDS {
+        true => Err(TokenizerError::Length { length, special }),
+        false => Ok(()),
+    }
+}
+
+fn encoded(
+    rules: &tokenizers::Tokenizer,
+    text: &str,
+) -> Result<tokenizers::Encoding, TokenizerError> {
+    let failed = |e: tokenizers::Error| TokenizerError::Encode(e.to_string());
+    rules.encode(text, false).map_err(failed)
+}
+
+/// The ids that the rules set before and after a text, `special` in all.
+fn ends(
+    rules: &tokenizers::Tokenizer,
+    special: usize,
+) -> Result<(Vec<u32>, Vec<u32>), TokenizerError> {
+    let failed = |e: tokenizers::Error| TokenizerError::Malformed(e.to_string());
+    let one = tokenizers::Encoding::from_tokens(
+        vec![tokenizers::Token::new(0, String::new(), (0, 0))],
+        0,
+    );
+    let whole = rules.post_process(one, None, true).map_err(failed)?;
+    let ids = whole.get_ids();
+    let text = whole.get_special_tokens_mask().iter().position(|m| *m == 0);
+    match text {
+        Some(at) if ids.len() == special + 1 => Ok((ids[..at].to_vec(), ids[at + 1..].to_vec())),
+        _ => {
+            let what = "its post-processor does more than frame a text".to_owned();
+            Err(TokenizerError::Malformed(what))
+        }
     }
 }
 
@@ -252,49 +424,10 @@ fn id_of(rules: &tokenizers::Tokenizer, token: &str) -> Result<u32, TokenizerErr
         .ok_or_else(|| TokenizerError::Missing(token.to_owned()))
 }
 
-/// The `tokenizer.json` of a word list. The special tokens are in the vocabulary only, not
-/// "added tokens", so that a prompt cannot spell them.
-fn word_list(words: &BTreeSet<String>, length: usize) -> String {
-    let tokens = SPECIAL.into_iter().chain(words.iter().map(String::as_str));
-    let vocab: Map<String, Value> = tokens
-        .enumerate()
-        .map(|(id, token)| (token.to_owned(), json!(id)))
-        .collect();
-    let special = |name: &str, id: u32| json!({ "id": name, "ids": [id], "tokens": [name] });
-    let place = |name: &str| json!({ "SpecialToken": { "id": name, "type_id": 0 } });
-    let text = |name: &str| json!({ "Sequence": { "id": name, "type_id": 0 } });
-    json!({
-        "version": "1.0",
-        "truncation": {
-            "direction": "Right", "max_length": length, "strategy": "LongestFirst", "stride": 0,
-        },
-        "padding": {
-            "strategy": { "Fixed": length }, "direction": "Right", "pad_to_multiple_of": null,
-            "pad_id": 0, "pad_type_id": 0, "pad_token": SPECIAL[0],
-        },
-        "added_tokens": [],
-        "normalizer": { "type": "Lowercase" },
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                { "type": "Punctuation", "behavior": "Removed" },
-                { "type": "WhitespaceSplit" },
-            ],
-        },
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [place("[BOS]"), text("A"), place("[EOS]")],
-            "pair": [place("[BOS]"), text("A"), place("[EOS]"), text("B"), place("[EOS]")],
-            "special_tokens": { "[BOS]": special("[BOS]", 2), "[EOS]": special("[EOS]", 3) },
-        },
-        "decoder": null,
-        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": SPECIAL[1] },
-    })
-    .to_string()
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn words() -> Tokenizer {

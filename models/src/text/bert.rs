@@ -1,4 +1,4 @@
-//! The text encoder: a BERT-style transformer over token ids. Rombach et al. 2022
+//! The paper's text encoder: a BERT-style transformer over token ids. Rombach et al. 2022
 //! (arXiv 2112.10752) appendix E.2.1; the layers are those of the released code.
 //!
 //! ```text
