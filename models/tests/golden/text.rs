@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Int, Tensor};
 use ldm_models::nn::parameter_count;
 use ldm_models::text::{Activation, ClipConfig, ClipText, TextConfig, size_vector};
-use ldm_models::weights::{ClipNames, Family, KeyTable, TensorFile, load};
+use ldm_models::weights::{ClipNames, Family, KeyTable, NoPatch, TensorFile, load};
 
 use crate::networks::{
     Results, agrees, assert_agrees, filled, held_to_the_reference, numbers,
@@ -131,7 +131,7 @@ fn two_transformers_are_read_from_one_file_and_a_spare_tensor_is_told() {
     let file = TensorFile::open(file.path()).unwrap();
     let table = KeyTable::text_encoder(Family::CompVis, &config).under("c.");
     let network = || config.init(&Device::flex(), 0).unwrap();
-    load(network(), &file, &table, burn::tensor::DType::F32).unwrap();
+    load(network(), &file, &table, burn::tensor::DType::F32, &NoPatch).unwrap();
     let table = KeyTable::text_encoder(Family::Diffusers, &config).under("c.");
     let faults = ldm_models::weights::faults(&network(), &file, &table);
     let wanted = "c.text_encoder.text_model.final_layer_norm.weight";
