@@ -69,8 +69,15 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
+/// Titles under which `--help` lists the flags.
+const GRAPH: &str = "The graph";
+const KEPT: &str = "Kept results";
+const OUTPUT: &str = "Output";
+const MACHINE: &str = "The machine";
+
 /// What a graph is planned with, whether it is run or checked.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = GRAPH)]
 pub(crate) struct PlanArgs {
     /// Give an input or a node's setting another value; may be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
@@ -85,6 +92,7 @@ pub(crate) struct PlanArgs {
 
 /// Where results are kept.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = KEPT)]
 pub(crate) struct StoreArgs {
     /// Keep results in this folder; LDM_GRAPH_CACHE or the platform's cache folder when left
     /// out.
@@ -101,16 +109,22 @@ pub(crate) struct HostArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
     /// Neither use kept results nor keep any.
-    #[arg(long, conflicts_with = "cache")]
+    #[arg(long, conflicts_with = "cache", help_heading = KEPT)]
     pub(crate) no_cache: bool,
     /// Hash every file anew, whatever its size and times say.
-    #[arg(long)]
+    #[arg(long, help_heading = KEPT)]
     pub(crate) rehash: bool,
     /// Write files below this folder, and nowhere else.
-    #[arg(long, value_name = "DIR", default_value = "out", value_hint = ValueHint::DirPath)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "out",
+        value_hint = ValueHint::DirPath,
+        help_heading = OUTPUT
+    )]
     pub(crate) out: PathBuf,
     /// Write pictures without the graph that made them.
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     pub(crate) no_metadata: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
@@ -120,6 +134,7 @@ pub(crate) struct HostArgs {
 
 /// What is computed with.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = MACHINE)]
 pub(crate) struct DeviceArgs {
     /// Compute on `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU where one works.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
@@ -131,6 +146,7 @@ pub(crate) struct DeviceArgs {
 
 /// How much of the machine is taken.
 #[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = MACHINE)]
 pub(crate) struct BoundsArgs {
     /// Compute on so many CPU threads; all when left out. The result is the same.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -153,13 +169,13 @@ pub(crate) struct RunArgs {
     pub(crate) host: HostArgs,
     /// Run only what the lock file beside the graph (GRAPH.lock) holds; `ldm-graph lock` writes
     /// one.
-    #[arg(long)]
+    #[arg(long, help_heading = GRAPH)]
     pub(crate) locked: bool,
     /// Replace files of other content instead of taking the next free name.
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     pub(crate) overwrite: bool,
     /// Print one event a line on stdout, as JSON, for programs.
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     pub(crate) json: bool,
 }
 
@@ -176,7 +192,7 @@ pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) host: HostArgs,
     /// Print one JSON object a line on stdout, for programs.
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     pub(crate) json: bool,
 }
 
@@ -210,10 +226,10 @@ pub(crate) struct LockArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
     /// Hash every file anew, whatever its size and times say.
-    #[arg(long)]
+    #[arg(long, help_heading = KEPT)]
     pub(crate) rehash: bool,
     /// Lock for `run --no-metadata`: pictures without the graph that made them.
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     pub(crate) no_metadata: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
@@ -226,7 +242,7 @@ pub(crate) struct VerifyArgs {
     #[arg(required = true, value_name = "PICTURE", value_hint = ValueHint::FilePath)]
     pub(crate) pictures: Vec<PathBuf>,
     /// Look for models here as well; may be repeated. LDM_GRAPH_MODELS lists more.
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = GRAPH)]
     pub(crate) models: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,

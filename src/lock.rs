@@ -20,8 +20,8 @@ pub(crate) fn lock(args: LockArgs, terminal: &mut Terminal) -> io::Result<Exit> 
     let Some(plan) = run::planned(&settings, terminal) else {
         return Ok(Exit::Misused);
     };
-    let host = match run::lend(&settings, &plan, terminal) {
-        Ok(host) => host,
+    let (host, _) = match run::lent(&settings, &plan) {
+        Ok(lent) => lent,
         Err(message) => {
             terminal.error(&message, None);
             return Ok(Exit::Misused);

@@ -21,8 +21,8 @@ pub(crate) fn run(args: RunArgs, terminal: &mut Terminal) -> io::Result<Exit> {
     let Some(plan) = planned(&settings, terminal) else {
         return Ok(Exit::Misused);
     };
-    let host = match lend(&settings, &plan, terminal) {
-        Ok(host) => host,
+    let (host, device) = match lent(&settings, &plan) {
+        Ok(lent) => lent,
         Err(message) => {
             terminal.error(&message, None);
             return Ok(Exit::Misused);
@@ -36,6 +36,10 @@ pub(crate) fn run(args: RunArgs, terminal: &mut Terminal) -> io::Result<Exit> {
     let said = terminal.clone();
     listen(&stop, terminal, move || said.say(stop::STOPPING));
     let mut face = Face::new(settings.json, terminal);
+    if let Some(device) = device {
+        face.computes_on(device);
+    }
+    face.shows(&plan);
     let run = Run::new(&plan, &host, &cache).stopped_by(stop.clone());
     let report = run.go(&mut |event| {
         if !face.tell(event) {
@@ -86,6 +90,7 @@ pub(crate) fn lend(settings: &Settings, plan: &Plan, terminal: &Terminal) -> Res
 /// computes.
 pub(crate) fn lent(settings: &Settings, plan: &Plan) -> Result<(Host, Option<String>), String> {
     let mut host = settings.host();
+    settings.check_out()?;
     build_pool(settings)?;
     let device = match computes(plan) {
         true => Some(lend_machine(&mut host, settings)?),
@@ -101,11 +106,17 @@ pub(crate) fn build_pool(settings: &Settings) -> Result<(), String> {
 
 /// Whether a node that is to run wants a device.
 pub(crate) fn computes(plan: &Plan) -> bool {
-    let mut needed = plan
-        .nodes()
-        .filter(|node| node.is_needed())
-        .map(|node| node.kind());
-    needed.any(|kind| kind.declaration.computes || kind.declaration.lane == Lane::Device)
+    computing(plan).next().is_some()
+}
+
+/// The nodes that want a device when they run.
+pub(crate) fn computing(plan: &Plan) -> impl Iterator<Item = &str> {
+    let needed = plan.nodes().filter(|node| node.is_needed());
+    let wanting = needed.filter(|node| {
+        let declaration = &node.kind().declaration;
+        declaration.computes || declaration.lane == Lane::Device
+    });
+    wanting.map(|node| node.name())
 }
 
 /// Opens the device and lends it; the answer is what it is.

@@ -2,7 +2,7 @@
 //!
 //! The environment is read here and in `terminal` (NO_COLOR), nowhere else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use etcetera::BaseStrategy;
@@ -146,6 +146,23 @@ impl Settings {
             keep: !host.no_cache,
             out: host.out,
             overwrite: false,
+        }
+    }
+
+    /// Whether files can be written below `--out`, as far as can be said without writing one.
+    ///
+    /// # Errors
+    /// When a file stands where a folder is wanted.
+    pub(crate) fn check_out(&self) -> Result<(), String> {
+        let standing = |path: &&Path| path.metadata().is_ok();
+        match self.out.ancestors().find(standing) {
+            Some(path) if !path.is_dir() => {
+                let (path, out) = (path.display(), self.out.display());
+                Err(format!(
+                    "{path} is a file, `--out {out}` wants a folder there"
+                ))
+            }
+            _ => Ok(()),
         }
     }
 

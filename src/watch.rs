@@ -53,7 +53,8 @@ pub(crate) fn watch(args: RunArgs, terminal: &mut Terminal) -> io::Result<Exit> 
         terminal.error(&message, None);
         return Ok(Exit::Misused);
     }
-    if let Err(message) = run::build_pool(&settings) {
+    let ready = settings.check_out();
+    if let Err(message) = ready.and_then(|()| run::build_pool(&settings)) {
         terminal.error(&message, None);
         return Ok(Exit::Misused);
     }
@@ -293,7 +294,7 @@ impl Session {
         }
         let host = Arc::make_mut(&mut self.host);
         let device = run::lend_machine(host, &self.settings)?;
-        self.terminal.say(&format!("computing on {device}"));
+        self.face.computes_on(device);
         Ok(())
     }
 
@@ -302,6 +303,7 @@ impl Session {
             return;
         };
         self.reads.begin();
+        self.face.shows(&plan);
         self.again = false;
         let (host, cache) = (self.host.clone(), self.cache.clone());
         match Running::start(plan, host, cache, self.sender.clone()) {

@@ -1,4 +1,5 @@
-//! What keeping and finding a large value costs beside the file system's own time.
+//! What keeping and finding a large value, and hashing a weight file, cost beside the file
+//! system's own time.
 //!
 //!     cargo bench -p ldm-engine --bench disk
 //!
@@ -14,11 +15,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ldm_engine::{
-    Cache, Ctx, Data, Disk, Graph, Host, Identity, Kinds, Node, Options, Plan, Result, Run, Source,
-    kind,
+    Cache, Ctx, Data, Disk, FileTable, Graph, Host, Identity, Kinds, Node, Options, Plan, Result,
+    Run, Source, kind,
 };
 
 const SIZE: usize = 64 << 20;
+const WEIGHTS: usize = 1 << 30;
 const ROUNDS: u64 = 9;
 const REST: Duration = Duration::from_secs(2);
 
@@ -135,26 +137,72 @@ fn median(mut all: Vec<f64>) -> f64 {
     all[all.len() / 2]
 }
 
+/// Seconds to know a file by its content, as the first use of a weight file does.
+fn hash(path: &Path) -> f64 {
+    let start = Instant::now();
+    FileTable::default().identity(path).expect("its hash");
+    start.elapsed().as_secs_f64()
+}
+
+/// Seconds to read a file through a buffer and do nothing with it, as `cat` does.
+fn pass(path: &Path) -> f64 {
+    let start = Instant::now();
+    let mut file = File::open(path).expect("a file");
+    let mut buffer = vec![0; 128 << 10];
+    while file.read(&mut buffer).expect("its bytes") > 0 {}
+    start.elapsed().as_secs_f64()
+}
+
+/// A weight file's first use: the hash that enters keys, cold and in memory.
+fn weights(folder: &Path) {
+    let path = folder.join("weights");
+    let mut file = File::create(&path).expect("a file");
+    for seed in 0..(WEIGHTS / SIZE) as u64 {
+        file.write_all(&bytes(seed)).expect("room");
+    }
+    file.sync_all().expect("a disk");
+    let [mut cold, mut read, mut warm, mut copied] = [const { Vec::new() }; 4];
+    for _ in 0..ROUNDS {
+        forget(folder);
+        read.push(rested(|| pass(&path)));
+        copied.push(pass(&path));
+        forget(folder);
+        cold.push(rested(|| hash(&path)));
+        warm.push(hash(&path));
+    }
+    println!("\n| a file of 1 GiB | hash | file system alone | share |");
+    println!("|---|---|---|---|");
+    row("not in memory", WEIGHTS, cold, read);
+    row("in memory", WEIGHTS, warm, copied);
+}
+
+fn row(what: &str, size: usize, own: Vec<f64>, theirs: Vec<f64>) {
+    let rate = |seconds: f64| size as f64 / seconds / 1e6;
+    let (own, theirs) = (rate(median(own)), rate(median(theirs)));
+    let share = 100.0 * own / theirs;
+    println!("| {what} | {own:.0} MB/s | {theirs:.0} MB/s | {share:.0} % |");
+}
+
 fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let plain = folder.path().join("plain");
+    values(folder.path());
+    weights(folder.path());
+}
+
+/// Values kept and found.
+fn values(folder: &Path) {
+    let plain = folder.join("plain");
     let [mut wrote, mut stored, mut had, mut found] = [const { Vec::new() }; 4];
     for round in 0..ROUNDS {
         wrote.push(rested(|| write(&plain, &bytes(round))));
-        stored.push(rested(|| run(folder.path(), round)));
-        forget(folder.path());
+        stored.push(rested(|| run(folder, round)));
+        forget(folder);
         had.push(read(&plain));
-        forget(folder.path());
-        found.push(run(folder.path(), round));
+        forget(folder);
+        found.push(run(folder, round));
     }
-    let rate = |seconds: f64| SIZE as f64 / seconds / 1e6;
-    let row = |what: &str, own: Vec<f64>, theirs: Vec<f64>| {
-        let (own, theirs) = (rate(median(own)), rate(median(theirs)));
-        let share = 100.0 * own / theirs;
-        println!("| {what} | {own:.0} MB/s | {theirs:.0} MB/s | {share:.0} % |");
-    };
     println!("| a value of 64 MiB | cache | file system alone | share |");
     println!("|---|---|---|---|");
-    row("kept (beside write and fsync)", stored, wrote);
-    row("found (beside a cold read)", found, had);
+    row("kept (beside write and fsync)", SIZE, stored, wrote);
+    row("found (beside a cold read)", SIZE, found, had);
 }

@@ -154,6 +154,15 @@ impl FileTable {
     /// # Errors
     /// When it cannot be read.
     pub fn file(&self, path: &Path) -> Result<FileRef> {
+        self.file_by(path, hash)
+    }
+
+    /// The same with the hash taken by the caller.
+    fn file_by(
+        &self,
+        path: &Path,
+        hash: impl FnOnce(&mut File) -> io::Result<Identity>,
+    ) -> Result<FileRef> {
         let mut file = open(path)?;
         let stamp = stamp(&file, path)?;
         if let Some(identity) = self.known(path, stamp) {
@@ -364,6 +373,7 @@ fn failed(path: &Path, error: &io::Error) -> Error {
 }
 
 fn hash(file: &mut File) -> io::Result<Identity> {
+    read_ahead(file);
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 128 * 1024];
     loop {
@@ -372,6 +382,15 @@ fn hash(file: &mut File) -> io::Result<Identity> {
             read => hasher.update(&buffer[..read]),
         };
     }
+}
+
+/// Lets the disk work further ahead than it would, so that it does not wait for the hash.
+fn read_ahead(file: &File) {
+    // It is advice: where none is taken, the file is read as ever.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
 }
 
 fn stamp(file: &File, path: &Path) -> Result<Stamp> {
@@ -407,4 +426,39 @@ fn list_folder(root: &Path, below: &str, depth: usize, found: &mut Vec<String>) 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// Long enough for a file's times to move on any clock that file systems keep.
+    const TICK: Duration = Duration::from_millis(30);
+
+    #[test]
+    fn a_file_that_changes_while_it_is_hashed_is_an_error_and_is_not_learnt() {
+        let table = FileTable::default();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights");
+        // Longer, and of the same length: the first byte, which was hashed already.
+        for (from, bytes) in [(SeekFrom::End(0), "more"), (SeekFrom::Start(0), "W")] {
+            std::fs::write(&path, "weights").unwrap();
+            let changing = |file: &mut File| {
+                let identity = hash(file);
+                std::thread::sleep(TICK);
+                let mut other = File::options().write(true).open(&path)?;
+                other.seek(from)?;
+                other.write_all(bytes.as_bytes())?;
+                identity
+            };
+            let error = table.file_by(&path, changing).unwrap_err();
+            let words = format!("{} changed while it was read", path.display());
+            assert_eq!(error.message(), words);
+            assert_eq!(error.hint_text(), Some("run again when it is whole"));
+            let now = table.file(&path).unwrap().identity();
+            let wanted = blake3::hash(&std::fs::read(&path).unwrap());
+            assert_eq!(now.0, *wanted.as_bytes(), "{from:?}");
+        }
+    }
 }

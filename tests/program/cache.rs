@@ -1,12 +1,13 @@
 //! The program remembers: what a second process runs, what `explain` and `cache` say, and what a
 //! kill or a full disk costs.
 
-use std::process::Stdio;
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::lab::{Ended, Lab, models, utf8};
+use crate::lab::{Chance, Ended, Lab, models, utf8};
 use crate::running::{PICTURE, events, names};
 
 /// The lists of the last event.
@@ -227,44 +228,121 @@ fn a_disk_that_takes_no_more_costs_one_warning_and_not_the_picture() {
     assert_eq!(lab.read("out/a-0.png"), lab.read("wanted/a-0.png"));
 }
 
+/// The slow run, started and not waited for.
+fn start(lab: &Lab, flags: &[&str]) -> Child {
+    let mut words = vec!["run", "graph.ron", "--models", utf8(models())];
+    words.extend(flags);
+    let mut command = lab.command(words);
+    let silent = command.stdout(Stdio::null()).stderr(Stdio::null());
+    silent.spawn().expect("the program starts")
+}
+
 #[test]
 fn a_run_that_was_killed_goes_on_from_what_had_finished() {
     let lab = Lab::new();
-    lab.graph(PICTURE, &["--no-cache", "--out", "wanted"])
-        .code(0);
     let slow = ["--json", "--set", "latent.steps=400"];
-    lab.graph(
-        PICTURE,
-        &[&slow[..], &["--no-cache", "--out", "slow"]].concat(),
-    )
-    .code(0);
-    for (round, after) in [60, 150, 260, 400, 700].into_iter().enumerate() {
-        let mut words = vec!["run", "graph.ron", "--models", utf8(models())];
-        words.extend(slow);
-        let mut command = lab.command(words);
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("started");
-        std::thread::sleep(Duration::from_millis(after));
+    let alone = [&slow[..], &["--no-cache", "--out", "slow"]].concat();
+    let started = Instant::now();
+    lab.graph(PICTURE, &alone).code(0);
+    let mut longest = started.elapsed();
+    let mut chance = Chance::new();
+    let mut killed = 0;
+    while killed < 5 {
+        let longest_us = longest.as_micros().try_into().expect("it fits");
+        let mut child = start(&lab, &slow);
+        std::thread::sleep(Duration::from_micros(chance.below(longest_us)));
+        match child.try_wait().expect("a state") {
+            None => killed += 1,
+            // The machine has become faster: the next one is killed sooner.
+            Some(_) => longest /= 2,
+        }
         child.kill().expect("a kill");
         child.wait().expect("an end");
-        let mut flags = slow.to_vec();
-        flags.push("--overwrite");
-        let ended = lab.graph(PICTURE, &flags);
-        ended.code(0);
-        assert_eq!(
-            lab.read("out/a-0.png"),
-            lab.read("slow/a-0.png"),
-            "round {round}"
-        );
+        let flags = [&slow[..], &["--overwrite"]].concat();
+        lab.graph(PICTURE, &flags).code(0);
+        let [found, wanted] = ["out/a-0.png", "slow/a-0.png"].map(|name| lab.read(name));
+        assert!(found.is_some() && found == wanted, "kill {killed}");
         lab.run(["cache", "gc"]).code(0);
-        let stat = lab.run(["cache", "stat"]);
-        assert!(!stat.out.contains("unfinished"), "{}", stat.out);
-        // The last round's results go, so that the next one has something to do.
-        if round % 2 == 1 {
-            lab.run(["cache", "clear"]).code(0);
+        let left = std::fs::read_dir(lab.path("cache/ldm-graph/tmp")).expect("the folder");
+        let left: Vec<_> = left.map(|file| file.expect("a file").path()).collect();
+        assert!(left.is_empty(), "kill {killed} left {left:?}");
+        // The results go, so that the next one has something to do.
+        lab.run(["cache", "clear"]).code(0);
+    }
+}
+
+#[test]
+fn two_processes_share_a_folder_for_the_same_graph_and_for_two() {
+    let lab = Lab::new();
+    let seeds = ["latent.seed=1", "latent.seed=2"];
+    let picture = |out: &str| lab.read(&format!("{out}/a-1.png")).expect("a picture");
+    let wanted = seeds.map(|seed| {
+        lab.graph(PICTURE, &["--no-cache", "--out", seed, "--set", seed])
+            .code(0);
+        picture(seed)
+    });
+    assert_ne!(wanted[0], wanted[1]);
+    for [first, second] in [[0, 0], [0, 1], [1, 1], [1, 0]] {
+        let begin = |seed: usize, out| start(&lab, &["--set", seeds[seed], "--out", out]);
+        let both = [begin(first, "first"), begin(second, "second")];
+        for mut child in both {
+            assert!(child.wait().expect("an end").success());
+        }
+        assert!(picture("first") == wanted[first] && picture("second") == wanted[second]);
+        let verified = lab.run(["cache", "verify"]);
+        assert!(
+            !verified.code(0).out.contains("damaged"),
+            "{}",
+            verified.out
+        );
+        // What one of them kept is found by the next.
+        let again = lab.graph(
+            PICTURE,
+            &["--json", "--set", seeds[first], "--out", "first"],
+        );
+        assert_eq!(names(&done(again.code(0)), "ran"), [""; 0]);
+        lab.run(["cache", "clear"]).code(0);
+        for out in ["first", "second"] {
+            std::fs::remove_dir_all(lab.path(out)).expect("it was written");
         }
     }
+}
+
+/// A folder on another file system than the lab's; on the same one where the machine has no other.
+#[cfg(unix)]
+#[allow(clippy::print_stderr)]
+fn elsewhere(lab: &Lab) -> tempfile::TempDir {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| path.metadata().ok().map(|meta| meta.dev());
+    let here = device(&lab.path("."));
+    let places = ["/dev/shm", "/var/tmp", "/run", env!("CARGO_TARGET_TMPDIR")].map(Path::new);
+    let other = places.into_iter().filter(|place| device(place) != here);
+    let found = other
+        .filter_map(|place| tempfile::tempdir_in(place).ok())
+        .next();
+    found.unwrap_or_else(|| {
+        eprintln!("this machine has one file system: the cache is on that of the graph");
+        tempfile::tempdir().expect("a temporary folder")
+    })
+}
+
+#[cfg(unix)]
+#[test]
+fn the_cache_may_lie_on_another_file_system_than_graph_and_output() {
+    let lab = Lab::new();
+    let folder = elsewhere(&lab);
+    let cache = folder.path().join("cache");
+    let cache = ["--cache", utf8(&cache)];
+    let flags = [&["--json"], &cache[..]].concat();
+    let ended = lab.graph(PICTURE, &flags);
+    assert_eq!(names(&done(ended.code(0)), "ran").len(), 7);
+    assert!(!ended.err.contains("warning"), "{}", ended.err);
+    let again = lab.graph(PICTURE, &flags);
+    let last = done(again.code(0));
+    assert_eq!(names(&last, "ran"), [""; 0]);
+    assert_eq!(names(&last, "kept").len(), 7);
+    let verified = lab.run([&["cache", "verify"], &cache[..]].concat());
+    verified.code(0);
+    assert!(!verified.out.contains("damaged"), "{}", verified.out);
+    assert!(!lab.path("cache/ldm-graph/objects").exists());
 }

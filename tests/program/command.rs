@@ -29,6 +29,16 @@ fn help_and_version_go_to_stdout_and_misuse_to_stderr() {
             one.out
         );
     }
+    let run = lab.run(["run", "--help"]).out;
+    for title in [
+        "The graph",
+        "Kept results",
+        "Output",
+        "The machine",
+        "Options",
+    ] {
+        assert_eq!(run.matches(&format!("\n{title}:\n")).count(), 1, "{run}");
+    }
     assert!(
         lab.run(["--version"])
             .code(0)

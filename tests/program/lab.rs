@@ -1,9 +1,11 @@
 //! A bench for the program: a folder of its own, a model of a few channels, and what came out.
 
 use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
+use std::time::SystemTime;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
@@ -151,6 +153,33 @@ impl Ended {
             self.err
         );
         self
+    }
+}
+
+/// Numbers that a seed decides: a new one each time, unless `LDM_GRAPH_KILL_SEED` sets it.
+pub(crate) struct Chance {
+    seed: u64,
+    drawn: u64,
+}
+
+impl Chance {
+    /// Prints the seed, for whoever reads why a test failed; one that passes shows nothing.
+    #[allow(clippy::print_stderr)]
+    pub(crate) fn new() -> Self {
+        let fixed = std::env::var("LDM_GRAPH_KILL_SEED").ok();
+        let fixed = fixed.map(|seed| seed.parse().expect("LDM_GRAPH_KILL_SEED is a number"));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let seed = fixed.unwrap_or_else(|| now.expect("a clock").as_secs());
+        eprintln!("LDM_GRAPH_KILL_SEED={seed}");
+        Self { seed, drawn: 0 }
+    }
+
+    /// The next number, below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.seed, self.drawn).hash(&mut hasher);
+        self.drawn += 1;
+        hasher.finish() % end
     }
 }
 

@@ -15,5 +15,6 @@ mod running;
 mod shipped;
 mod show;
 mod stopping;
+mod training;
 mod verify;
 mod watch;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::lab::{Ended, Lab};
+use crate::lab::{Ended, Lab, models, utf8};
 
 /// A small picture from text: every kind of node that the main job needs.
 pub(crate) const PICTURE: &str = r#"
@@ -49,6 +49,34 @@ fn a_picture_is_written_below_out_and_its_path_printed() {
         "it carries its graph"
     );
     assert!(lab.read("out/a-0.png").is_none());
+}
+
+#[test]
+fn the_device_is_told_of_when_something_computes_and_not_before() {
+    let lab = Lab::new();
+    let said = |flags: &[&str]| lab.graph(PICTURE, flags).code(0).err.clone();
+    let count = |said: &str| said.matches("computing on the CPU").count();
+    assert_eq!(count(&said(&[])), 1);
+    for quiet in [&[][..], &["--json"], &["--set", "save.path=b-{index}.png"]] {
+        assert_eq!(count(&said(quiet)), 0, "{quiet:?}");
+    }
+    assert_eq!(count(&said(&["--json", "--set", "latent.seed=2"])), 1);
+    let locked = lab.run(["lock", "graph.ron", "--models", utf8(models())]);
+    assert_eq!(count(&locked.code(0).err), 0);
+}
+
+#[test]
+fn an_output_folder_that_is_a_file_is_refused_before_anything_runs() {
+    let lab = Lab::new();
+    lab.write("taken", "a file");
+    for (command, out) in [("run", "taken"), ("run", "taken/below"), ("watch", "taken")] {
+        lab.write("graph.ron", format!("Graph(nodes: {{{PICTURE}}})"));
+        let models = utf8(models());
+        let ended = lab.run([command, "graph.ron", "--models", models, "--out", out]);
+        let words = format!("error: taken is a file, `--out {out}` wants a folder there");
+        assert_eq!(ended.code(2).err.trim_end(), words);
+    }
+    assert!(!lab.path("cache/ldm-graph/objects").exists());
 }
 
 #[test]
@@ -150,8 +178,8 @@ fn events_are_one_object_a_line_and_every_node_is_in_exactly_one_list() {
 #[test]
 fn a_failed_run_ends_in_one_and_says_what_failed() {
     let lab = Lab::new();
-    lab.write("out", "a file where the folder should be");
-    let ended = lab.graph(PICTURE, &["--json"]);
+    lab.write("out/sub", "a file where the folder should be");
+    let ended = lab.graph(PICTURE, &["--json", "--set", "save.path=sub/a-{index}.png"]);
     ended.code(1).says("error: `save`").says("graph.ron:");
     let events = events(&ended);
     let done = events.last().expect("events");

@@ -347,11 +347,18 @@ fn identifier(text: &str) -> &str {
     }
 }
 
-/// A whole number that some setting can hold; larger ones are read as floats.
+/// A whole number, too large for every setting or not: whose range it leaves can be said later.
 pub(super) fn integer(token: &str) -> Option<Lit> {
     let positive = ron::from_str::<u64>(token).map(i128::from);
     let value = positive.or_else(|_| ron::from_str::<i64>(token).map(i128::from));
-    value.ok().map(Lit::Int)
+    value.ok().or_else(|| large(token)).map(Lit::Int)
+}
+
+/// A whole number in plain digits.
+fn large(token: &str) -> Option<i128> {
+    let digits = token.strip_prefix(['-', '+']).unwrap_or(token);
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| token.parse().ok()).flatten()
 }
 
 pub(super) fn number_token(text: &str) -> &str {

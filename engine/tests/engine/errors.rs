@@ -152,7 +152,7 @@ fn settings_must_be_of_their_type_and_in_range() {
         ),
         (
             r#""s": Noise(seed: 18446744073709551616)"#,
-            "`s.seed` wants Int, found Float",
+            "`s.seed` takes 0 to 18446744073709551615, found 18446744073709551616",
         ),
         (
             r#""s": Noise(shape: Round(size: 9))"#,

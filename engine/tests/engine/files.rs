@@ -108,9 +108,11 @@ fn further_folders_are_searched_upward_after_the_graphs_own() {
     };
     std::fs::create_dir_all(&also).expect("folders");
     std::fs::create_dir_all(&own).expect("folders");
-    let find = || search.find(&own, "x").ok();
+    // A name that nobody has in the folders above.
+    let name = "ldm-graph-test-of-folders";
+    let find = || search.find(&own, name).ok();
     assert_eq!(find(), None);
-    for found in [folder.path().join("a/x"), also.join("x"), own.join("x")] {
+    for found in [folder.path().join("a"), also.clone(), own.clone()].map(|at| at.join(name)) {
         std::fs::write(&found, "x").expect("a file");
         assert_eq!(find(), Some(found));
     }
