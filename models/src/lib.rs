@@ -16,12 +16,14 @@ pub mod metrics;
 pub mod nn;
 pub mod noise;
 pub mod prediction;
+pub mod resize;
 pub mod sampler;
 pub mod schedule;
 pub mod text;
 pub mod tokenizer;
 pub mod train;
 pub mod unet;
+pub mod upscale;
 pub mod weights;
 
 // Programs open a device through this crate: no room above it knows the kernels.

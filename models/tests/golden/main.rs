@@ -10,3 +10,4 @@ mod guidance;
 mod networks;
 mod recorded;
 mod samplers;
+mod upscale;

@@ -23,10 +23,10 @@ use safetensors::SafeTensors;
 use crate::recorded::{Recording, path};
 
 /// The results of a network under the names they were recorded by.
-type Results = Vec<(&'static str, Vec<f32>)>;
+pub(crate) type Results = Vec<(&'static str, Vec<f32>)>;
 
 /// One network: reads weights from a file and computes its results from the recorded inputs.
-type Network = fn(&Recording, &Path) -> Results;
+pub(crate) type Network = fn(&Recording, &Path) -> Results;
 
 macro_rules! held_to_the_reference {
     ($($case:ident: $network:expr;)*) => {$(
@@ -109,12 +109,12 @@ fn the_posterior_is_that_of_the_reference() {
     assert_agrees(&recording, &results);
 }
 
-fn agrees(case: &str, network: Network) {
+pub(crate) fn agrees(case: &str, network: Network) {
     let recording = Recording::open(case);
     assert_agrees(&recording, &network(&recording, &weights(case)));
 }
 
-fn assert_agrees(recording: &Recording, results: &[(&str, Vec<f32>)]) {
+pub(crate) fn assert_agrees(recording: &Recording, results: &[(&str, Vec<f32>)]) {
     for (result, got) in results {
         let off = distance(got, recording.get(result));
         let allowed = tolerance(recording, result);
@@ -125,7 +125,7 @@ fn assert_agrees(recording: &Recording, results: &[(&str, Vec<f32>)]) {
     }
 }
 
-fn told_apart(case: &str, network: Network) {
+pub(crate) fn told_apart(case: &str, network: Network) {
     let recording = Recording::open(case);
     let results = network(&recording, &weights(case));
     let mut mutants = 0;
@@ -158,7 +158,7 @@ fn shows_exchanged_queries_and_keys(case: &str, network: Network) {
     }
 }
 
-fn shows_one_per_cent(case: &str, network: Network) {
+pub(crate) fn shows_one_per_cent(case: &str, network: Network) {
     let recording = Recording::open(case);
     let file = std::fs::read(weights(case)).unwrap();
     for name in SafeTensors::read_metadata(&file).unwrap().1.offset_keys() {
@@ -348,6 +348,6 @@ fn weights(case: &str) -> PathBuf {
     path(&format!("{case}.weights"))
 }
 
-fn numbers<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+pub(crate) fn numbers<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     x.into_data().try_to_vec().unwrap()
 }

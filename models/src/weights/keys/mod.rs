@@ -16,6 +16,7 @@
 
 mod compvis;
 mod diffusers;
+mod upscale;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ use super::file::View;
 use crate::autoencoder::KlAutoencoderConfig;
 use crate::text::TextTransformerConfig;
 use crate::unet::UNetConfig;
+use crate::upscale::{Naming, UpscaleConfig};
 
 /// Who named the tensors of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +154,15 @@ impl KeyTable {
             Family::CompVis => Self::new(compvis::text(config), &["to_logits."]),
             Family::Diffusers => Self::new(diffusers::text(config), &["to_logits."]),
         }
+    }
+
+    /// The names that an upscaler's file was recognised by.
+    pub fn upscaler(naming: &Naming, config: &UpscaleConfig) -> Self {
+        let names = match config {
+            UpscaleConfig::Rrdb(config) => upscale::rrdb(config, naming.style),
+            UpscaleConfig::Compact(config) => upscale::compact(config),
+        };
+        Self::new(names, &[]).under(&naming.prefix)
     }
 
     fn new(names: Names, ignored: &'static [&'static str]) -> Self {
