@@ -7,6 +7,7 @@
 
 mod checkpoints;
 mod guidance;
+mod control;
 mod networks;
 mod recorded;
 mod samplers;

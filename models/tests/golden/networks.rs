@@ -287,7 +287,7 @@ fn autoencoder(
     vec![("moments", numbers(moments)), ("decoded", numbers(decoded))]
 }
 
-fn small_unet() -> UNetConfig {
+pub(crate) fn small_unet() -> UNetConfig {
     UNetConfig {
         in_channels: 3,
         out_channels: 3,
@@ -339,7 +339,7 @@ fn text(recording: &Recording, weights: &Path, family: Family) -> Results {
     )]
 }
 
-fn filled<M: Module>(network: M, weights: &Path, table: &KeyTable) -> M {
+pub(crate) fn filled<M: Module>(network: M, weights: &Path, table: &KeyTable) -> M {
     let file = TensorFile::open(weights).unwrap();
     load(network, &file, table, DType::F32, &NoPatch).unwrap()
 }

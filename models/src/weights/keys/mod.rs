@@ -15,6 +15,7 @@
 //! - A table follows from a configuration alone; it looks into no file.
 
 mod compvis;
+mod control;
 mod diffusers;
 mod upscale;
 
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 
 use super::file::View;
 use crate::autoencoder::KlAutoencoderConfig;
+use crate::control::ControlConfig;
 use crate::text::TextTransformerConfig;
 use crate::unet::UNetConfig;
 use crate::upscale::{Naming, UpscaleConfig};
@@ -153,6 +155,16 @@ impl KeyTable {
             Family::Native => Self::native(),
             Family::CompVis => Self::new(compvis::text(config), &["to_logits."]),
             Family::Diffusers => Self::new(diffusers::text(config), &["to_logits."]),
+        }
+    }
+
+    /// The names that `family` gives a ControlNet or a T2I-Adapter, `CompVis` standing for the
+    /// released code of either.
+    pub fn control(family: Family, config: &ControlConfig) -> Self {
+        match (family, config) {
+            (Family::Native, _) => Self::native(),
+            (_, ControlConfig::Net(config)) => Self::new(control::net(family, config), &[]),
+            (_, ControlConfig::Adapter(config)) => Self::new(control::adapter(family, config), &[]),
         }
     }
 
