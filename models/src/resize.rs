@@ -48,7 +48,10 @@ pub fn resize(numbers: &[f32], from: [usize; 2], to: [usize; 2], method: Method)
 pub fn margins(from: [usize; 2], to: [usize; 2]) -> [usize; 2] {
     let [height, width] = from.map(|n| n as f64);
     let (old, new) = (width / height, to[1] as f64 / to[0] as f64);
-    let half = |side: f64, kept: f64| ((side - side * kept) / 2.0).round_ties_even() as usize;
+    let half = |side: f64, kept: f64| {
+        let margin = ((side - side * kept) / 2.0).round_ties_even();
+        margin.min(((side - 1.0) / 2.0).floor()) as usize // something is left of any picture
+    };
     if old > new {
         [0, half(width, new / old)]
     } else {
@@ -188,5 +191,6 @@ mod tests {
             [0, 2],
             "2.5 goes to the even side"
         );
+        assert_eq!(margins([1, 1000], [1000, 1]), [0, 499]);
     }
 }

@@ -8,6 +8,7 @@
 mod checkpoints;
 mod guidance;
 mod control;
+mod guidance;
 mod networks;
 mod recorded;
 mod samplers;

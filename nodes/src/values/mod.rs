@@ -4,16 +4,19 @@
 //! kept on the host; models are handles, whose weights are in the pool of [`crate::weights`].
 
 mod conditioning;
+mod control;
 mod dataset;
 mod image;
 mod latent;
 mod mask;
 mod model;
 mod report;
+mod upscale;
 
 pub use conditioning::{
     Area, Conditioning, ConditioningFacts, ControlHandle, Entry, EntryFacts, Hint, HintFacts,
 };
+pub use control::{ControlAbout, ControlNet};
 pub use dataset::{Dataset, DatasetFacts};
 pub(crate) use image::MOST_NUMBERS;
 pub use image::{Image, PictureFacts};
@@ -21,3 +24,4 @@ pub use latent::{Latent, LatentFacts, LatentSpace};
 pub use mask::Mask;
 pub use model::{About, Model, TextEncoder, TextEncoderAbout, Unet, UnetAbout, Vae, VaeAbout};
 pub use report::Report;
+pub use upscale::{UpscaleAbout, UpscaleModel};
