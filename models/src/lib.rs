@@ -10,6 +10,7 @@
 //! Not here: what a node is (`ldm-nodes`), which device to use (`ldm_kernels::device`).
 
 pub mod autoencoder;
+pub mod control;
 pub mod error;
 pub mod guidance;
 pub mod inversion;
@@ -18,12 +19,14 @@ pub mod nn;
 pub mod noise;
 pub mod prediction;
 pub mod prompt;
+pub mod resize;
 pub mod sampler;
 pub mod schedule;
 pub mod text;
 pub mod tokenizer;
 pub mod train;
 pub mod unet;
+pub mod upscale;
 pub mod weights;
 
 // Programs open a device through this crate: no room above it knows the kernels.

@@ -12,11 +12,14 @@ use crate::dataset_image::DatasetImage;
 use crate::denoise::Denoise;
 use crate::empty_latent::EmptyLatent;
 use crate::evaluate::Evaluate;
+use crate::image_scale::ImageScale;
+use crate::image_upscale::ImageUpscale;
 use crate::inpaint_conditioning::InpaintConditioning;
 use crate::instruct_conditioning::InstructConditioning;
 use crate::load_image::LoadImage;
 use crate::load_latent::LoadLatent;
 use crate::load_model::LoadModel;
+use crate::load_upscale_model::LoadUpscaleModel;
 use crate::preview::Preview;
 use crate::save_image::SaveImage;
 use crate::save_latent::SaveLatent;
@@ -60,6 +63,9 @@ pub fn list() -> Vec<Kind> {
         kind::<InstructConditioning>(),
         kind::<ConcatLatent>(),
         kind::<ConcatImage>(),
+        kind::<ImageScale>(),
+        kind::<LoadUpscaleModel>(),
+        kind::<ImageUpscale>(),
         kind::<LoadLatent>(),
         kind::<SaveLatent>(),
         kind::<SaveModel>(),

@@ -82,15 +82,29 @@ impl Conv {
         Self::new(init, [width, width, 3, 3], 2, padding)
     }
 
+    /// 3×3 of stride 2, padded on all sides, to another width.
+    pub fn halving_to(init: &mut Init, from: usize, to: usize) -> Self {
+        Self::new(init, [to, from, 3, 3], 2, Padding::same(1))
+    }
+
     /// As [`Conv::new3`], but weight and bias start at 0.
     pub fn zeroed3(init: &mut Init, from: usize, to: usize) -> Self {
-        let weight = init.constant([to, from, 3, 3], 0.0);
-        let bias = init.constant([to], 0.0);
+        Self::zeroed(init, [to, from, 3, 3], Padding::same(1))
+    }
+
+    /// As [`Conv::new1`], but weight and bias start at 0.
+    pub fn zeroed1(init: &mut Init, from: usize, to: usize) -> Self {
+        Self::zeroed(init, [to, from, 1, 1], Padding::same(0))
+    }
+
+    fn zeroed(init: &mut Init, shape: [usize; 4], padding: Padding) -> Self {
+        let weight = init.constant(shape, 0.0);
+        let bias = init.constant([shape[0]], 0.0);
         Self {
             weight,
             bias,
             stride: 1,
-            padding: Padding::same(1),
+            padding,
         }
     }
 

@@ -14,7 +14,7 @@ mod sampling;
 pub use attention::{CausalAttention, CrossAttention, SpatialAttention, image_of, tokens_of};
 pub use init::Init;
 pub use layers::{Conv, Embedding, GroupNorm, LayerNorm, Linear};
-pub use sampling::{halves, mean_of_four, upsample};
+pub use sampling::{enlarged, halves, mean_of_four, pixel_shuffle, pixel_unshuffle, upsample};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;

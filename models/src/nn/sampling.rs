@@ -4,10 +4,31 @@ use burn::tensor::Tensor;
 
 /// Each pixel becomes two by two. `x [b, c, h, w]` → `[b, c, 2h, 2w]`
 pub fn upsample(x: Tensor<4>) -> Tensor<4> {
+    enlarged(x, 2)
+}
+
+/// Each pixel becomes `n` by `n`. `x [b, c, h, w]` → `[b, c, n·h, n·w]`
+pub fn enlarged(x: Tensor<4>, n: usize) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
     // A view repeated, not burn's `interpolate`: that has no gradient on every backend.
-    let x: Tensor<6> = x.reshape([b, c, h, 1, w, 1]).expand([b, c, h, 2, w, 2]);
-    x.reshape([b, c, 2 * h, 2 * w])
+    let x: Tensor<6> = x.reshape([b, c, h, 1, w, 1]).expand([b, c, h, n, w, n]);
+    x.reshape([b, c, n * h, n * w])
+}
+
+/// Each `n·n` channels become `n` by `n` pixels. `x [b, c·n², h, w]` → `[b, c, n·h, n·w]`
+pub fn pixel_shuffle(x: Tensor<4>, n: usize) -> Tensor<4> {
+    let [b, c, h, w] = x.dims();
+    let c = c / (n * n);
+    let x: Tensor<6> = x.reshape([b, c, n, n, h, w]).permute([0, 1, 4, 2, 5, 3]);
+    x.reshape([b, c, n * h, n * w])
+}
+
+/// Each `n` by `n` pixels become `n·n` channels. `x [b, c, n·h, n·w]` → `[b, c·n², h, w]`
+pub fn pixel_unshuffle(x: Tensor<4>, n: usize) -> Tensor<4> {
+    let [b, c, h, w] = x.dims();
+    let (h, w) = (h / n, w / n);
+    let x: Tensor<6> = x.reshape([b, c, h, n, w, n]).permute([0, 1, 3, 5, 2, 4]);
+    x.reshape([b, c * n * n, h, w])
 }
 
 /// Two by two pixels become their mean; an odd row or column is left out.
@@ -47,5 +68,16 @@ mod tests {
         let x = Tensor::<4>::from_data(x, &Device::flex());
         let got: Vec<f32> = mean_of_four(x).into_data().try_to_vec().unwrap();
         assert_eq!(got, [4.0]);
+    }
+
+    #[test]
+    fn pixels_become_channels_row_by_row_and_come_back() {
+        let x = [[[[1.0f32, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]]];
+        let x = Tensor::<4>::from_data(x, &Device::flex());
+        let channels = pixel_unshuffle(x.clone(), 2);
+        assert_eq!(channels.dims(), [1, 8, 1, 1]);
+        let numbers: Vec<f32> = channels.clone().into_data().try_to_vec().unwrap();
+        assert_eq!(numbers, [1., 2., 3., 4., 5., 6., 7., 8.]);
+        assert_eq!(pixel_shuffle(channels, 2).into_data(), x.into_data());
     }
 }

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used)] // A test may unwrap, and so may its helpers.
 
 mod checkpoints;
+mod control;
+mod guidance;
 mod guidance;
 mod networks;
 mod prompts;
@@ -13,3 +15,4 @@ mod recorded;
 mod samplers;
 mod text;
 mod tokens;
+mod upscale;

@@ -297,7 +297,7 @@ fn autoencoder(
     vec![("moments", numbers(moments)), ("decoded", numbers(decoded))]
 }
 
-fn small_unet() -> UNetConfig {
+pub(crate) fn small_unet() -> UNetConfig {
     UNetConfig {
         in_channels: 3,
         out_channels: 3,

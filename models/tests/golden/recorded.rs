@@ -83,6 +83,11 @@ impl Recording {
         self.meta[key].parse().unwrap()
     }
 
+    /// A text of the file's metadata.
+    pub(crate) fn note(&self, key: &str) -> &str {
+        &self.meta[key]
+    }
+
     /// The names of tensors, sorted.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)

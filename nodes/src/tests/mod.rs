@@ -5,6 +5,7 @@ mod examples;
 mod list;
 mod pairings;
 mod pictures;
+mod sizes;
 mod texts;
 mod threads;
 
@@ -24,7 +25,7 @@ use ldm_models::text::{ClipConfig, TextTransformerConfig};
 use ldm_models::tokenizer::Tokenizer;
 use ldm_models::unet::{Heads, UNetConfig};
 use ldm_models::weights::manifest::{TextConfig, TextPart, UNetPart, VaeConfig, VaePart};
-use ldm_models::weights::{LatentSpec, Manifest, SaveAs, save};
+use ldm_models::weights::{LatentSpec, Manifest, SaveAs, TensorWriter, save};
 
 use crate::{DeviceChoice, Machine, values::Report};
 
@@ -313,6 +314,24 @@ fn make_files(folder: &Path) {
     };
     let bytes = ldm_engine::Data::save(&latent).unwrap();
     std::fs::write(folder.join("latent.safetensors"), bytes).unwrap();
+    make_enlarger(&folder.join("weights/x2.safetensors"));
+}
+
+/// A compact network that doubles, under the names that such files have.
+fn make_enlarger(path: &Path) {
+    let device = burn::tensor::Device::flex();
+    let mut noise = Noise::new(11);
+    let mut writer = TensorWriter::default();
+    for (name, [to, from]) in [("body.0", [4, 3]), ("body.2", [4, 4]), ("body.4", [12, 4])] {
+        let weight = noise.tensor([to, from, 3, 3], &device) * 0.1;
+        writer.tensor(&format!("{name}.weight"), &weight);
+        let bias = noise.tensor([to], &device) * 0.02;
+        writer.tensor(&format!("{name}.bias"), &bias);
+    }
+    for name in ["body.1.weight", "body.3.weight"] {
+        writer.tensor(name, &Tensor::<1>::full([4], 0.25, &device));
+    }
+    writer.write(path, SaveAs::F32).unwrap();
 }
 
 /// A node that gives a report, until the library has one of its own.

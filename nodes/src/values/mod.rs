@@ -4,6 +4,7 @@
 //! kept on the host; models are handles, whose weights are in the pool of [`crate::weights`].
 
 mod conditioning;
+mod control;
 mod dataset;
 mod image;
 mod latent;
@@ -11,10 +12,12 @@ mod mask;
 mod model;
 mod report;
 mod text_encoder;
+mod upscale;
 
 pub use conditioning::{
     Area, Conditioning, ConditioningFacts, ControlHandle, Entry, EntryFacts, Hint, HintFacts,
 };
+pub use control::{ControlAbout, ControlNet};
 pub use dataset::{Dataset, DatasetFacts};
 pub(crate) use image::MOST_NUMBERS;
 pub use image::{Image, PictureFacts};
@@ -23,3 +26,4 @@ pub use mask::Mask;
 pub use model::{About, Model, Unet, UnetAbout, Vae, VaeAbout};
 pub use report::Report;
 pub use text_encoder::{TextEncoder, TextEncoderAbout, Vocabulary};
+pub use upscale::{UpscaleAbout, UpscaleModel};

@@ -20,7 +20,9 @@ use ldm_models::autoencoder::{KlAutoencoder, KlAutoencoderConfig};
 use ldm_models::prediction::Prediction;
 use ldm_models::schedule::ScheduleConfig;
 use ldm_models::unet::{UNet, UNetConfig};
-use ldm_models::weights::{Family, KeyTable, NoPatch, SaveAs, TensorFile, TensorWriter, load};
+use ldm_models::weights::{
+    Family, KeyTable, NoPatch, SaveAs, TensorFile, TensorWriter, faults, load,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -193,6 +195,25 @@ impl<A: About> Data for Model<A> {
     fn load(bytes: Vec<u8>) -> Result<Self> {
         let note = crate::array::Unpack::open(&bytes)?.note;
         Ok(Self::of_bytes(ron::from_str(&note)?, bytes))
+    }
+}
+
+/// `about`, when `file` holds all of its network and nothing else under these names; reads
+/// headers only.
+///
+/// # Errors
+/// Every tensor that is missing, spare or of another shape.
+pub(super) fn fitting<A: About>(about: A, file: &TensorFile, family: Family) -> Result<A> {
+    // The device is only remembered by networks whose parameters are never drawn.
+    let empty = about.init(&Device::flex())?;
+    let faults = faults(&empty, file, &about.table(family));
+    match faults.is_empty() {
+        true => Ok(about),
+        false => Err(ldm_models::error::Error::Tensors {
+            path: file.path().to_path_buf(),
+            faults: Box::new(faults),
+        }
+        .into()),
     }
 }
 

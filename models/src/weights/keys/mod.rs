@@ -17,14 +17,18 @@
 //! - A table follows from a configuration alone; it looks into no file.
 
 mod compvis;
+mod control;
 mod diffusers;
+mod upscale;
 
 use std::collections::BTreeMap;
 
 use super::file::View;
 use crate::autoencoder::KlAutoencoderConfig;
+use crate::control::ControlConfig;
 use crate::text::{Activation, ClipConfig, TextConfig, TextTransformerConfig};
 use crate::unet::UNetConfig;
+use crate::upscale::{Naming, UpscaleConfig};
 
 /// Who named the tensors of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,6 +241,25 @@ impl KeyTable {
             parts: vec![("first.", first), ("second.", second)],
             ..Self::native()
         }
+    }
+
+    /// The names that `family` gives a ControlNet or a T2I-Adapter, `CompVis` standing for the
+    /// released code of either.
+    pub fn control(family: Family, config: &ControlConfig) -> Self {
+        match (family, config) {
+            (Family::Native, _) => Self::native(),
+            (_, ControlConfig::Net(config)) => Self::new(control::net(family, config), &[]),
+            (_, ControlConfig::Adapter(config)) => Self::new(control::adapter(family, config), &[]),
+        }
+    }
+
+    /// The names that an upscaler's file was recognised by.
+    pub fn upscaler(naming: &Naming, config: &UpscaleConfig) -> Self {
+        let names = match config {
+            UpscaleConfig::Rrdb(config) => upscale::rrdb(config, naming.style),
+            UpscaleConfig::Compact(config) => upscale::compact(config),
+        };
+        Self::new(names, &[]).under(&naming.prefix)
     }
 
     fn new(names: Names, ignored: &'static [&'static str]) -> Self {

@@ -1,0 +1,54 @@
+//! Networks that enlarge pictures: what ComfyUI calls upscale models.
+//!
+//! ```text
+//! file ── recognise ── UpscaleConfig, Naming ── init, load ── Upscaler ── enlarge, in tiles
+//! ```
+//!
+//! Promises
+//! - The network is read from names and shapes of the file's tensors, never from its name.
+//! - A picture is enlarged in tiles whose seams are blended; one that fits in a tile is
+//!   enlarged at once.
+//!
+//! Not here: networks of other families (SwinIR, HAT, DAT, …); which device there is.
+
+mod compact;
+mod config;
+mod recognise;
+mod rrdb;
+#[cfg(test)]
+mod tests;
+mod tiles;
+
+pub use config::{CompactConfig, RrdbConfig, UpscaleConfig};
+pub(crate) use recognise::Places;
+pub use recognise::{Naming, Style, recognise};
+pub use tiles::{Tiles, enlarge};
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use self::compact::Compact;
+use self::rrdb::Rrdb;
+
+/// A network that enlarges pictures by a whole factor.
+#[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one stands in memory, and a module cannot be boxed"
+)]
+pub enum Upscaler {
+    /// ESRGAN and its descendants.
+    Rrdb(Rrdb),
+    /// Real-ESRGAN's small network.
+    Compact(Compact),
+}
+
+impl Upscaler {
+    /// `x [b, c, h, w]` in 0..1 → `[b, c_out, scale·h, scale·w]`, about 0..1
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Rrdb(network) => network.forward(x),
+            Self::Compact(network) => network.forward(x),
+        }
+    }
+}
