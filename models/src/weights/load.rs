@@ -89,7 +89,7 @@ pub fn faults<M: Module>(network: &M, file: &TensorFile, table: &KeyTable) -> Te
 }
 
 /// For each parameter's path, the tensor it comes from.
-pub(super) fn sources<M: Module>(network: &M, table: &KeyTable) -> BTreeMap<String, Source> {
+pub(crate) fn sources<M: Module>(network: &M, table: &KeyTable) -> BTreeMap<String, Source> {
     let mut walk = Walk {
         place: Place::default(),
         table,

@@ -24,6 +24,7 @@ mod tests;
 
 pub use file::{TensorFile, content_hash};
 pub use keys::{Family, KeyTable};
+pub(crate) use load::sources;
 pub use load::{NoPatch, Patch, faults, load};
 pub use manifest::{LatentSpec, Manifest};
 pub use save::{SaveAs, TensorWriter, save, write_atomically};

@@ -168,6 +168,14 @@ impl KeyTable {
         }
     }
 
+    /// The layers that stand in the file as they do here, q, k and v in one tensor left out:
+    /// our path, the family's name without the prefix. None where the names are our own.
+    pub fn layers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let layers = self.layers.iter().flatten();
+        let whole = layers.filter(|(_, layer)| layer.rows.is_none());
+        whole.map(|(ours, layer)| (&ours[..], &layer.key[..]))
+    }
+
     /// Where the parameter at `path`, of `shape`, comes from.
     ///
     /// A path the table does not know is looked for under its own name, and so reported
