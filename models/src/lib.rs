@@ -9,6 +9,7 @@
 //!
 //! Not here: what a node is (`ldm-nodes`), which device to use (`ldm_kernels::device`).
 
+pub mod adapter;
 pub mod autoencoder;
 pub mod control;
 pub mod error;

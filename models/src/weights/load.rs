@@ -144,10 +144,10 @@ pub fn faults<M: Module>(network: &M, file: &TensorFile, table: &KeyTable) -> Te
 }
 
 /// The parameters of a network in its order: path, and the tensor it comes from.
-type Plan = Vec<(String, Source)>;
+pub(crate) type Plan = Vec<(String, Source)>;
 
 /// For each parameter's path, the tensor it comes from.
-pub(super) fn plan<M: Module>(network: &M, table: &KeyTable) -> Plan {
+pub(crate) fn plan<M: Module>(network: &M, table: &KeyTable) -> Plan {
     let mut walk = Walk {
         place: Place::default(),
         table,

@@ -27,6 +27,7 @@ mod tests;
 
 pub use file::{TensorFile, content_hash};
 pub use keys::{ClipNames, Family, KeyTable};
+pub(crate) use load::plan;
 pub use load::{Filling, Heard, Listen, NoPatch, Patch, faults, load};
 pub use manifest::{LatentSpec, Manifest};
 pub use save::{SaveAs, TensorWriter, save, write_atomically};

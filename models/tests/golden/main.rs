@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)] // A test may unwrap, and so may its helpers.
 
+mod adapters;
 mod checkpoints;
 mod control;
 mod guidance;

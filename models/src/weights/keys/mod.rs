@@ -28,7 +28,7 @@ use crate::autoencoder::KlAutoencoderConfig;
 use crate::control::ControlConfig;
 use crate::text::{Activation, ClipConfig, TextConfig, TextTransformerConfig};
 use crate::unet::UNetConfig;
-use crate::upscale::{Naming, UpscaleConfig};
+use crate::upscale::{self as upscalers, UpscaleConfig};
 
 /// Who named the tensors of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,7 +254,7 @@ impl KeyTable {
     }
 
     /// The names that an upscaler's file was recognised by.
-    pub fn upscaler(naming: &Naming, config: &UpscaleConfig) -> Self {
+    pub fn upscaler(naming: &upscalers::Naming, config: &UpscaleConfig) -> Self {
         let names = match config {
             UpscaleConfig::Rrdb(config) => upscale::rrdb(config, naming.style),
             UpscaleConfig::Compact(config) => upscale::compact(config),
@@ -284,6 +284,14 @@ impl KeyTable {
             prefix: prefix.to_owned(),
             ..self
         }
+    }
+
+    /// The layers that stand in the file as they do here, q, k and v in one tensor left out:
+    /// our path, the family's name without the prefix. None where the names are our own.
+    pub fn layers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let layers = self.layers.iter().flatten();
+        let whole = layers.filter(|(_, layer)| layer.rows.is_none());
+        whole.map(|(ours, layer)| (&ours[..], &layer.key[..]))
     }
 
     /// Where the parameter at `path`, of `shape`, comes from.
