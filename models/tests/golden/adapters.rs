@@ -372,6 +372,10 @@ fn unet() -> UNetConfig {
         context_dim: Some(6),
         transformer_depth: vec![1, 2],
         groups: 4,
+        middle_depth: None,
+        label: None,
+        scale_shift: false,
+        resblock_updown: false,
     }
 }
 

@@ -9,7 +9,6 @@ mod adapters;
 mod checkpoints;
 mod control;
 mod guidance;
-mod guidance;
 mod networks;
 mod prompts;
 mod recorded;

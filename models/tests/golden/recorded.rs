@@ -73,11 +73,6 @@ impl Recording {
         text.collect()
     }
 
-    /// A word of the file's metadata.
-    pub(crate) fn note(&self, key: &str) -> &str {
-        &self.meta[key]
-    }
-
     /// A number of the file's metadata.
     pub(crate) fn number(&self, key: &str) -> f64 {
         self.meta[key].parse().unwrap()
