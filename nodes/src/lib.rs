@@ -54,6 +54,7 @@ mod load_image;
 mod load_latent;
 mod load_model;
 mod load_upscale_model;
+mod model_sampling;
 mod preview;
 mod save_image;
 mod save_latent;
