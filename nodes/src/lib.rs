@@ -30,7 +30,6 @@ mod model_folder;
 mod picture;
 mod prompted;
 mod ready;
-mod resize;
 mod sampling;
 #[cfg(test)]
 mod tests;
