@@ -6,7 +6,6 @@ use ldm_engine::{Choice, Ctx, Error, Facts, In, Node, Result};
 use crate::array::Array;
 use crate::concat_latent::before;
 use crate::machine::Machine;
-use crate::resize;
 use crate::vae_encode::{self, encode};
 use crate::values::{Conditioning, Image, LatentFacts, Mask, PictureFacts, Vae, VaeAbout};
 
@@ -77,7 +76,7 @@ impl Layout {
 
     /// The holes at the latent's size, as the network is shown them.
     fn mask(self, holes: &Array<3>, latent: LatentFacts) -> Array<4> {
-        let small = resize::nearest(holes, [latent.height, latent.width]);
+        let small = nearest(holes, [latent.height, latent.width]);
         let numbers = small.numbers().iter().map(|mask| self.shown(*mask));
         let shape = [latent.batch, 1, latent.height, latent.width];
         Array::new(shape, numbers.collect())
@@ -148,9 +147,34 @@ fn holes(mask: &Mask, image: PictureFacts) -> Array<3> {
     Array::new(shape, one.repeat(image.batch / sized.shape()[0]))
 }
 
+/// The masks at another size, by PyTorch's `interpolate(mode="nearest")`, as both programs
+/// shrink them: each place takes the first pixel that it covers. (`resize` takes the middle one.)
+fn nearest(masks: &Array<3>, [height, width]: [usize; 2]) -> Array<3> {
+    let [count, h, w] = masks.shape();
+    let mut numbers = Vec::with_capacity(count * height * width);
+    for mask in masks.numbers().chunks_exact(h * w) {
+        let places = (0..height).flat_map(|y| (0..width).map(move |x| (y, x)));
+        numbers.extend(places.map(|(y, x)| mask[y * h / height * w + x * w / width]));
+    }
+    Array::new([count, height, width], numbers)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Recorded from torch 2.15: `interpolate(x, size, mode="nearest")` of 0, 1, 4, 9, …
+    #[test]
+    fn the_nearest_pixel_is_torchs() {
+        let check = |[h, w]: [usize; 2], to, want: &[f32]| {
+            let squares = (0..h * w).map(|i| (i * i) as f32).collect();
+            let small = nearest(&Array::new([1, h, w], squares), to);
+            assert_eq!(small.numbers(), want);
+        };
+        check([3, 5], [2, 3], &[0.0, 1.0, 9.0, 25.0, 36.0, 64.0]);
+        let large = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 4.0, 4.0, 9.0, 9.0];
+        check([2, 2], [3, 4], &large);
+    }
 
     /// A 2×2 picture of 0.75 whose right column is a hole: `scripts/inpaint.py` of CompVis and
     /// `prepare_mask_and_masked_image` of diffusers, by hand.

@@ -30,7 +30,6 @@ mod model_folder;
 mod picture;
 mod prompted;
 mod ready;
-mod resize;
 mod sampling;
 #[cfg(test)]
 mod tests;
@@ -54,6 +53,7 @@ mod load_image;
 mod load_latent;
 mod load_model;
 mod load_upscale_model;
+mod model_sampling;
 mod preview;
 mod save_image;
 mod save_latent;

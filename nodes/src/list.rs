@@ -20,6 +20,7 @@ use crate::load_image::LoadImage;
 use crate::load_latent::LoadLatent;
 use crate::load_model::LoadModel;
 use crate::load_upscale_model::LoadUpscaleModel;
+use crate::model_sampling::ModelSampling;
 use crate::preview::Preview;
 use crate::save_image::SaveImage;
 use crate::save_latent::SaveLatent;
@@ -66,6 +67,7 @@ pub fn list() -> Vec<Kind> {
         kind::<ImageScale>(),
         kind::<LoadUpscaleModel>(),
         kind::<ImageUpscale>(),
+        kind::<ModelSampling>(),
         kind::<LoadLatent>(),
         kind::<SaveLatent>(),
         kind::<SaveModel>(),

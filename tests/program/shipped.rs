@@ -63,6 +63,8 @@ fn every_picture_that_a_shipped_graph_draws_can_be_verified() {
         ("graphs/img2img.ron", "img2img-1.png"),
         ("graphs/reconstruct.ron", "reconstruct.png"),
         ("graphs/scene.ron", "scene.png"),
+        ("graphs/areas.ron", "areas-4.png"),
+        ("graphs/inpaint.ron", "inpaint-1.png"),
     ] {
         let graph = root().join(graph);
         lab.run(["run", utf8(&graph), "--out", utf8(out.path())])

@@ -339,3 +339,56 @@ fn what_cannot_be_said_of_this_picture_is_a_planning_error() {
     let strong = r#""told": SetStrength(conditioning: "wanted", strength: 11.0),"#;
     check(strong, "", &["strength"]);
 }
+
+#[test]
+fn a_network_is_walked_as_the_graph_says_it_was_trained_and_is_in_memory_once() {
+    let mut lab = Lab::new();
+    let mut walk = |node: &str| {
+        let nodes = format!(
+            r#"{MODEL}
+            "trained": {node},
+            "plain": Denoise(
+                unet: "model", latent: "noise", positive: "wanted", negative: "empty", steps: 3,
+            ),
+            "latent": Denoise(
+                unet: "trained", latent: "noise", positive: "wanted", negative: "empty", steps: 3,
+            ),"#
+        );
+        let report = lab.run(&nodes, &["latent", "plain", "trained", "model"]);
+        let latent = |name: &str| {
+            let latent = report.value::<Latent>(name).unwrap();
+            latent.numbers.numbers().to_vec()
+        };
+        let identity = |name: &str| report.values[name].identity();
+        let loads = lab.loads.iter().filter(|what| *what == "Unet").count();
+        assert!(loads <= 1, "{:?}", lab.loads);
+        (
+            latent("latent.latent"),
+            latent("plain.latent"),
+            identity("trained.unet") == identity("model.unet"),
+        )
+    };
+    let (alike, plain, same) = walk(r#"ModelSampling(unet: "model", prediction: Epsilon)"#);
+    assert!(alike == plain && same, "nothing else was said");
+    for node in [
+        r#"ModelSampling(unet: "model", prediction: Velocity)"#,
+        r#"ModelSampling(unet: "model", prediction: X0)"#,
+        r#"ModelSampling(unet: "model", betas: ScaledLinear())"#,
+        r#"ModelSampling(unet: "model", betas: Cosine)"#,
+    ] {
+        let (other, plain, same) = walk(node);
+        assert!(apart(&other, &plain) > 1e-3 && !same, "{node}");
+    }
+}
+
+#[test]
+fn a_schedule_that_is_none_is_a_planning_error() {
+    let lab = Lab::new();
+    let betas = "betas: Linear(start: 0.5, end: 0.1)";
+    let nodes = format!(r#"{MODEL}"bad": ModelSampling(unet: "model", {betas}),"#);
+    let said = lab.refusal(&nodes);
+    assert!(
+        said.contains("`bad.betas`") && said.contains("from 0.5 to 0.1"),
+        "{said}"
+    );
+}

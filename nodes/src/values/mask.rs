@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use ldm_engine::{Data, Hasher, Identity, Result};
+use ldm_models::resize::{Method, resize};
 
 use super::PictureFacts;
 use crate::array::{Array, Pack, Unpack};
-use crate::resize;
 
 /// How much each pixel is meant: 1 wholly, 0 not at all.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,9 @@ impl Mask {
 
     /// The masks at another height and width, in straight lines between pixels.
     pub(crate) fn resized(&self, size: [usize; 2]) -> Array<3> {
-        resize::bilinear(&self.0, size)
+        let [count, height, width] = self.0.shape();
+        let numbers = resize(self.0.numbers(), [height, width], size, Method::Bilinear);
+        Array::new([count, size[0], size[1]], numbers)
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Promises
 //! - A handle's identity is the hash of what it is made of: description, family of names,
-//!   content of the file. Never a path, never the tensors.
+//!   content of the file; and another description, where one was put in its place. Never a path, never the tensors.
 //! - A trained network is an object like any other: stored by its bytes, and found again.
 
 use std::borrow::Cow;
@@ -57,7 +57,10 @@ pub trait About: Debug + Clone + Serialize + DeserializeOwned + Send + Sync + 's
 pub struct Model<A> {
     about: Arc<A>,
     source: Source,
+    /// The hash of what the weights are, under the description that came with them.
     identity: Identity,
+    /// The description in words, where it is another than the one that came with the weights.
+    described: Option<Arc<str>>,
 }
 
 /// Where the weights are.
@@ -91,6 +94,7 @@ impl<A: About> Model<A> {
             about: Arc::new(about),
             source: Source::File(file, family),
             identity,
+            described: None,
         })
     }
 
@@ -114,7 +118,20 @@ impl<A: About> Model<A> {
             about: Arc::new(about),
             source: Source::Made(Arc::new(bytes)),
             identity,
+            described: None,
         }
+    }
+
+    /// The same weights under another description, which must be of a network of their shape.
+    ///
+    /// # Errors
+    /// When the description cannot be written down.
+    pub fn described(&self, about: A) -> Result<Self> {
+        Ok(Self {
+            described: Some(ron::to_string(&about)?.into()),
+            about: Arc::new(about),
+            ..self.clone()
+        })
     }
 
     /// What the network is.
@@ -172,7 +189,10 @@ impl<A: About> Data for Model<A> {
     const NAME: &'static str = A::NAME;
 
     fn identity(&self) -> Identity {
-        self.identity
+        match &self.described {
+            None => self.identity,
+            Some(words) => Identity::of(&[&self.identity.0, b"described", words.as_bytes()]),
+        }
     }
     fn bytes(&self) -> u64 {
         match &self.source {
@@ -182,14 +202,14 @@ impl<A: About> Data for Model<A> {
     }
     fn storage(&self) -> Storage {
         match &self.source {
-            Source::File(..) => Storage::Handle,
-            Source::Made(_) => Storage::Object,
+            Source::Made(_) if self.described.is_none() => Storage::Object,
+            _ => Storage::Handle,
         }
     }
     fn save(&self) -> Result<Cow<'_, [u8]>> {
         match &self.source {
-            Source::File(..) => Err(Error::new(format!("a {} is a handle", A::NAME))),
-            Source::Made(bytes) => Ok((&**bytes).into()),
+            Source::Made(bytes) if self.described.is_none() => Ok((&**bytes).into()),
+            _ => Err(Error::new(format!("a {} is a handle", A::NAME))),
         }
     }
     fn load(bytes: Vec<u8>) -> Result<Self> {
