@@ -37,6 +37,7 @@ mod tests;
 pub mod values;
 mod weights;
 
+mod apply_control_net;
 mod average_conditioning;
 mod combine_conditioning;
 mod concat_conditioning;
@@ -50,6 +51,7 @@ mod image_scale;
 mod image_upscale;
 mod inpaint_conditioning;
 mod instruct_conditioning;
+mod load_control_net;
 mod load_image;
 mod load_latent;
 mod load_model;
