@@ -7,7 +7,8 @@ use ldm_engine::{Error, Result};
 use ldm_models::unet::LabelConfig;
 
 use crate::values::{
-    Area, ConditioningFacts, EntryFacts, LatentFacts, LatentSpace, MOST_NUMBERS, UnetAbout,
+    Area, ConditioningFacts, EntryFacts, HintFacts, LatentFacts, LatentSpace, MOST_NUMBERS,
+    UnetAbout,
 };
 
 /// What is known of a side: `None` when its port is open, `Some(None)` when it is linked but
@@ -113,7 +114,7 @@ impl Fit<'_> {
             Error::at(port, e.message()).hint(hint)
         })?;
         for hint in &entry.hints {
-            self.check_hint(port, hint.image)?;
+            self.check_hint(port, hint)?;
         }
         Ok(())
     }
@@ -190,16 +191,10 @@ impl Fit<'_> {
         }
     }
 
-    fn check_hint(&self, port: &str, [batch, _, height, width]: [usize; 4]) -> Result<()> {
-        let (h, w) = (self.latent.height, self.latent.width);
-        let times = height / h;
-        if times == 0 || (height, width) != (h * times, w * times) {
-            let factor = self.unet.space.factor;
-            let message = format!("a hint is {width}×{height}, the latent {w}×{h}");
-            let hint = format!("make the hint's picture {}×{}", w * factor, h * factor);
-            return Err(Error::at(port, message).hint(hint));
-        }
-        check_batch(port, batch, self.latent.batch)
+    fn check_hint(&self, port: &str, hint: &HintFacts) -> Result<()> {
+        let fits = hint.network.fits(&self.unet.config);
+        fits.map_err(|e| Error::at(port, format!("a hint does not fit this UNet: {e}")))?;
+        check_batch(port, hint.batch, self.latent.batch)
     }
 }
 

@@ -36,6 +36,7 @@ mod tests;
 pub mod values;
 mod weights;
 
+mod apply_control_net;
 mod average_conditioning;
 mod combine_conditioning;
 mod concat_conditioning;
@@ -49,6 +50,7 @@ mod image_scale;
 mod image_upscale;
 mod inpaint_conditioning;
 mod instruct_conditioning;
+mod load_control_net;
 mod load_image;
 mod load_latent;
 mod load_model;

@@ -3,6 +3,7 @@
 
 use ldm_engine::{Kind, kind};
 
+use crate::apply_control_net::ApplyControlNet;
 use crate::average_conditioning::AverageConditioning;
 use crate::combine_conditioning::CombineConditioning;
 use crate::concat_conditioning::ConcatConditioning;
@@ -16,6 +17,7 @@ use crate::image_scale::ImageScale;
 use crate::image_upscale::ImageUpscale;
 use crate::inpaint_conditioning::InpaintConditioning;
 use crate::instruct_conditioning::InstructConditioning;
+use crate::load_control_net::LoadControlNet;
 use crate::load_image::LoadImage;
 use crate::load_latent::LoadLatent;
 use crate::load_model::LoadModel;
@@ -62,6 +64,8 @@ pub fn list() -> Vec<Kind> {
         kind::<SetTimestepRange>(),
         kind::<InpaintConditioning>(),
         kind::<InstructConditioning>(),
+        kind::<LoadControlNet>(),
+        kind::<ApplyControlNet>(),
         kind::<ConcatLatent>(),
         kind::<ConcatImage>(),
         kind::<ImageScale>(),

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use burn::tensor::{DType, Tensor};
 use ldm_engine::{Error, Identity, Reporter, Result};
 use ldm_models::guidance::{Condition, ControlHint};
+use ldm_models::resize::Method;
 use ldm_models::unet::LabelConfig;
 
 use crate::array::Array;
+use crate::image_scale::scaled;
 use crate::machine::Machine;
 use crate::sampling::Sides;
 use crate::values::{Conditioning, Entry, Hint, UnetAbout};
@@ -108,9 +110,12 @@ impl Ready<'_> {
         if let Some((_, ready)) = self.hints.iter().find(|(known, _)| *known == identity) {
             return Ok(ready.clone());
         }
+        // As ComfyUI brings a hint to the latent's size.
+        let size = self.size.map(|n| n * hint.network.about().config.factor());
+        let image = scaled(&hint.image, size, Method::Nearest, true);
         let ready = Arc::new(ControlHint {
-            network: hint.network.control(self.machine, self.reporter)?,
-            hint: hint.image.tensor(self.machine.device(), DType::F32),
+            network: hint.network.network(self.machine, self.reporter)?,
+            hint: image.tensor(self.machine.device(), DType::F32),
             strength: hint.strength,
             span: hint.span,
         });

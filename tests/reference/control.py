@@ -18,7 +18,6 @@ Run: python control.py OUT_DIR
 """
 
 import copy
-import json
 import re
 import sys
 
@@ -94,7 +93,6 @@ def control_nets(out):
     )
     oracle = f"diffusers {VERSION} ControlNetModel"
     networks.record(out, "control_net", config, make, steer, inputs, MUTANTS, 300, oracle)
-    guess(out, make(), inputs)
     compvis(out, config)
 
     down = ("DownBlock2D", "CrossAttnDownBlock2D")
@@ -112,27 +110,6 @@ def control_nets(out):
         label=networks.draw(314, 2, 34),
     )
     networks.record(out, "control_xl", config, make, steer, inputs, MUTANTS, 310, oracle)
-
-
-def guess(out, model, inputs):
-    """Record the factors of guess mode beside the other results of `control_net`."""
-    model = networks.randomise(model, 300).double()
-    inputs = {k: v.double() for k, v in inputs.items()}
-    both = []
-    for guess_mode in [False, True]:
-        x, t, context, hint = (inputs[k] for k in ("x", "t", "context", "hint"))
-        with torch.no_grad():
-            skips, middle = model(x, t, context, hint, guess_mode=guess_mode, return_dict=False)
-        both.append([*skips, middle])
-    scales = [(wide / one).median() for one, wide in zip(*both)]
-    path = f"{out}/control_net.safetensors"
-    tensors = load_file(path)
-    header = open(path, "rb").read()
-    size = int.from_bytes(header[:8], "little")
-    meta = json.loads(header[8 : 8 + size])["__metadata__"]
-    meta.pop("torch")
-    tensors["guess"] = torch.stack(scales)
-    save(out, "control_net", tensors, meta)
 
 
 def compvis(out, config):

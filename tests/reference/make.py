@@ -1,4 +1,4 @@
-"""Record every golden file: python make.py OUT_DIR LATENT_DIFFUSION K_DIFFUSION."""
+"""Record every golden file: python make.py OUT LATENT_DIFFUSION K_DIFFUSION SPANDREL BASICSR."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def main(out, latent_diffusion, k_diffusion):
+def main(out, latent_diffusion, k_diffusion, spandrel, basicsr):
     both = [latent_diffusion, k_diffusion]
     scripts = {
         "noise": [],
@@ -16,6 +16,8 @@ def main(out, latent_diffusion, k_diffusion):
         "networks": both[:1],
         "checkpoints": [],
         "guidance": [],
+        "upscale": [spandrel, basicsr],
+        "control": [],
     }
     for script, sources in scripts.items():
         # A process each: the stand-ins that one script puts in place stay out of the next.

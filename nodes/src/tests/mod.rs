@@ -6,6 +6,7 @@ mod list;
 mod pairings;
 mod pictures;
 mod sizes;
+mod steering;
 mod texts;
 mod threads;
 
@@ -204,6 +205,8 @@ pub(super) struct Tiny {
     pub(super) seed: u64,
     /// Channels that the UNet is shown beside the latent's.
     pub(super) shown: usize,
+    /// Residual blocks a level of the UNet.
+    pub(super) blocks: usize,
 }
 
 impl Default for Tiny {
@@ -214,6 +217,7 @@ impl Default for Tiny {
             scale: 0.5,
             seed: 1,
             shown: 0,
+            blocks: 1,
         }
     }
 }
@@ -238,7 +242,7 @@ fn make_model(folder: &Path, tiny: &Tiny, machine: &Machine) {
         out_channels: tiny.channels,
         model_channels: 4,
         channel_mult: vec![1, 2],
-        num_res_blocks: 1,
+        num_res_blocks: tiny.blocks,
         attention_resolutions: vec![1],
         heads: Heads::Count(2),
         context_dim: Some(tiny.width),
@@ -315,6 +319,7 @@ fn make_files(folder: &Path) {
     let bytes = ldm_engine::Data::save(&latent).unwrap();
     std::fs::write(folder.join("latent.safetensors"), bytes).unwrap();
     make_enlarger(&folder.join("weights/x2.safetensors"));
+    steering::make_control_net(&folder.join("weights/control"), 4);
 }
 
 /// A compact network that doubles, under the names that such files have.

@@ -14,9 +14,7 @@ mod report;
 mod text_encoder;
 mod upscale;
 
-pub use conditioning::{
-    Area, Conditioning, ConditioningFacts, ControlHandle, Entry, EntryFacts, Hint, HintFacts,
-};
+pub use conditioning::{Area, Conditioning, ConditioningFacts, Entry, EntryFacts, Hint, HintFacts};
 pub use control::{ControlAbout, ControlNet};
 pub use dataset::{Dataset, DatasetFacts};
 pub(crate) use image::MOST_NUMBERS;

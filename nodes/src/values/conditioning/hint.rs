@@ -1,46 +1,20 @@
 //! A hint: a picture, and the network that steers by it.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
-use ldm_engine::{Data, Hasher, Identity, Reporter, Result};
-use ldm_models::guidance::{ControlModel, Span};
+use ldm_engine::{Data, Hasher, Identity};
+use ldm_models::control::ControlConfig;
+use ldm_models::guidance::Span;
 
 use crate::array::Array;
-use crate::machine::Machine;
-use crate::values::{About, Model};
-
-/// A handle on a network that steers by hints.
-pub trait ControlHandle: Debug + Send + Sync {
-    /// The hash of what it is made of.
-    fn identity(&self) -> Identity;
-
-    /// The network with its weights, read now if they are not in memory.
-    ///
-    /// # Errors
-    /// When the file is not what it was, does not hold this network, or finds no room.
-    fn control(&self, machine: &Machine, reporter: &Reporter) -> Result<Arc<dyn ControlModel>>;
-}
-
-impl<A: About> ControlHandle for Model<A>
-where
-    A::Module: ControlModel,
-{
-    fn identity(&self) -> Identity {
-        Data::identity(self)
-    }
-
-    fn control(&self, machine: &Machine, reporter: &Reporter) -> Result<Arc<dyn ControlModel>> {
-        Ok(self.network(machine, reporter)?)
-    }
-}
+use crate::values::ControlNet;
 
 /// A picture that a network beside the U-Net steers by.
 #[derive(Debug, Clone)]
 pub struct Hint {
     /// The network.
-    pub network: Arc<dyn ControlHandle>,
-    /// `[1 or batch, channels, k·h, k·w]` for a latent of `h` by `w`; a picture's is 0 to 1.
+    pub network: ControlNet,
+    /// `[1 or batch, channels, height, width]`, 0 to 1, of any size.
     pub image: Arc<Array<4>>,
     /// What the network's output is multiplied by.
     pub strength: f64,
@@ -49,17 +23,20 @@ pub struct Hint {
 }
 
 /// What is known of a [`Hint`] before it exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HintFacts {
-    /// Shape of its picture.
-    pub image: [usize; 4],
+    /// The network.
+    pub network: Arc<ControlConfig>,
+    /// How many pictures there are.
+    pub batch: usize,
 }
 
 impl Hint {
-    /// The shape of its picture.
+    /// Its network, and how many pictures it has.
     pub fn facts(&self) -> HintFacts {
         HintFacts {
-            image: self.image.shape(),
+            network: Arc::new(self.network.about().config.clone()),
+            batch: self.image.shape()[0],
         }
     }
 

@@ -17,7 +17,7 @@ mod hint;
 mod store;
 
 pub use area::Area;
-pub use hint::{ControlHandle, Hint, HintFacts};
+pub use hint::{Hint, HintFacts};
 
 use ldm_engine::Result;
 use ldm_models::guidance::Span;

@@ -166,12 +166,12 @@ impl Data for Conditioning {
 mod tests {
     use std::sync::Arc;
 
-    use ldm_engine::Reporter;
-    use ldm_models::guidance::ControlModel;
+    use burn::tensor::Device;
+    use ldm_models::control::{AdapterConfig, AdapterKind, ControlConfig, Place};
 
-    use super::super::{ControlHandle, Hint};
+    use super::super::Hint;
     use super::*;
-    use crate::machine::Machine;
+    use crate::values::{ControlAbout, ControlNet};
 
     /// One entry for each thing that an entry can say.
     fn sayings() -> Vec<Entry> {
@@ -244,22 +244,27 @@ mod tests {
         assert_eq!(identities.len(), all.len());
     }
 
-    #[derive(Debug)]
-    struct Handle(Identity);
-
-    impl ControlHandle for Handle {
-        fn identity(&self) -> Identity {
-            self.0
-        }
-        fn control(&self, _: &Machine, _: &Reporter) -> Result<Arc<dyn ControlModel>> {
-            Err(Error::new("has no weights"))
-        }
+    /// A handle on a network of a few numbers; `prefix` tells it from others.
+    fn network(prefix: &str) -> ControlNet {
+        let config = ControlConfig::Adapter(AdapterConfig {
+            kind: AdapterKind::Full,
+            in_channels: 1,
+            factor: 1,
+            unshuffle: 1,
+            channels: vec![1],
+            halved: vec![false],
+            blocks: 1,
+            places: vec![Place::Middle],
+        });
+        let network = config.init(&Device::flex(), 0).unwrap();
+        let prefix = prefix.to_owned();
+        ControlNet::made(ControlAbout { config, prefix }, &network).unwrap()
     }
 
     #[test]
     fn what_holds_a_hint_is_a_handle_and_all_of_the_hint_is_in_its_identity() {
-        let hint = |network: &[u8], pixel, strength, end| Hint {
-            network: Arc::new(Handle(Identity::of(&[network]))),
+        let hint = |prefix, pixel, strength, end| Hint {
+            network: network(prefix),
             image: Arc::new(Array::new([1, 1, 1, 1], vec![pixel])),
             strength,
             span: Span { start: 0.0, end },
@@ -270,13 +275,13 @@ mod tests {
                 ..Entry::default()
             })
         };
-        let usual = || hint(b"a", 0.5, 1.0, 1.0);
+        let usual = || hint("a", 0.5, 1.0, 1.0);
         let all = [
             vec![usual()],
-            vec![hint(b"b", 0.5, 1.0, 1.0)],
-            vec![hint(b"a", 0.6, 1.0, 1.0)],
-            vec![hint(b"a", 0.5, 0.9, 1.0)],
-            vec![hint(b"a", 0.5, 1.0, 0.9)],
+            vec![hint("b", 0.5, 1.0, 1.0)],
+            vec![hint("a", 0.6, 1.0, 1.0)],
+            vec![hint("a", 0.5, 0.9, 1.0)],
+            vec![hint("a", 0.5, 1.0, 0.9)],
             vec![usual(), usual()],
         ];
         let mut identities = vec![told(Vec::new()).identity()];
