@@ -12,7 +12,7 @@
 
 use burn::tensor::{DType, Tensor};
 
-use crate::prediction::Network;
+use crate::prediction::{Both, Network};
 
 /// Beyond this factor repeating the shorter prompt costs more than a second call.
 /// ComfyUI draws the line at the same place.
@@ -150,8 +150,14 @@ impl<F: Fn(Tensor<4>, Tensor<1>, Option<Tensor<3>>) -> Tensor<4>> Guided<F> {
 
 impl<F: Fn(Tensor<4>, Tensor<1>, Option<Tensor<3>>) -> Tensor<4>> Network for Guided<F> {
     fn predict(&self, x: Tensor<4>, t: f64) -> Tensor<4> {
+        self.predict_both(x, t).guided
+    }
+
+    fn predict_both(&self, x: Tensor<4>, t: f64) -> Both {
         let Some(negative) = &self.negative else {
-            return self.call(x, t, &self.positive);
+            let guided = self.call(x, t, &self.positive);
+            let negative = guided.clone();
+            return Both { guided, negative };
         };
         let (e_n, e_p) = match join(negative, &self.positive) {
             Some(both) => {
@@ -164,7 +170,10 @@ impl<F: Fn(Tensor<4>, Tensor<1>, Option<Tensor<3>>) -> Tensor<4>> Network for Gu
                 self.call(x, t, &self.positive),
             ),
         };
-        e_n.clone() + (e_p - e_n) * self.cfg
+        Both {
+            guided: e_n.clone() + (e_p - e_n.clone()) * self.cfg,
+            negative: e_n,
+        }
     }
 }
 

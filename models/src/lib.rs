@@ -10,6 +10,7 @@
 //! Not here: what a node is (`ldm-nodes`), which device to use (`ldm_kernels::device`).
 
 pub mod autoencoder;
+pub mod choice;
 pub mod error;
 pub mod guidance;
 pub mod metrics;

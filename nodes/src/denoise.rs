@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
-use ldm_models::sampler::{Sampler as ModelSampler, Walk};
+use ldm_models::sampler::{Sampler, Walk};
 
-use crate::choices::{FinalAlpha, Sampler, Spacing};
+use crate::choices::Chosen;
 use crate::fit;
 use crate::machine::Machine;
 use crate::sampling::Sampling;
@@ -34,10 +34,8 @@ pub(crate) struct Denoise {
     /// What guidance pushes away from: the empty text, or what should not be there.
     negative: Option<In<Conditioning>>,
     /// How the noise is taken away.
-    #[node(default = Sampler::Ddim {
-        eta: 0.0, spacing: Spacing::CompVis, end: FinalAlpha::First,
-    })]
-    sampler: Sampler,
+    #[node(default = Chosen(Sampler::ddim_compvis(0.0)))]
+    sampler: Chosen<Sampler>,
     /// Network calls along the way: more is slower and finer.
     #[node(default = 50, range = 1..=1000)]
     steps: usize,
@@ -68,9 +66,8 @@ impl Node for Denoise {
         let Some(unet) = facts.of::<UnetAbout, _>(&self.unet) else {
             return Ok(());
         };
-        let sampler = ModelSampler::from(self.sampler);
         let schedule = unet.schedule.init()?;
-        let calls = sampler.calls(self.walk(), &schedule);
+        let calls = self.sampler.0.calls(self.walk(), &schedule);
         calls.map_err(|e| Error::at("steps", e.to_string()))?;
         let told = |port: &Option<In<Conditioning>>| {
             port.as_ref()
@@ -105,7 +102,7 @@ impl Node for Denoise {
             machine: &machine,
             about,
             network: &network,
-            sampler: self.sampler.into(),
+            sampler: &self.sampler.0,
             walk: self.walk(),
             cfg: self.cfg,
             seed: self.seed,

@@ -57,7 +57,7 @@ mod world_dataset;
 
 pub use array::Array;
 pub use carried::{Carried, Difference};
-pub use choices::{FinalAlpha, Sampler, SigmaSchedule, Spacing, Variance};
+pub use choices::Chosen;
 pub use ldm_models::device::{DeviceChoice, DeviceError};
 pub use list::list;
 pub use machine::{Machine, Precision};

@@ -7,9 +7,8 @@ use std::ops::ControlFlow;
 use burn::tensor::{DType, Tensor};
 use ldm_engine::{Error, Reporter, Result};
 use ldm_models::guidance::{Condition, Guided};
-use ldm_models::noise::Noise;
 use ldm_models::prediction::Denoiser;
-use ldm_models::sampler::{SampleError, Sampler, Walk};
+use ldm_models::sampler::{SampleError, Sampler, Seeded, Walk};
 use ldm_models::unet::UNet;
 
 use crate::array::Array;
@@ -21,7 +20,7 @@ pub(crate) struct Sampling<'a> {
     pub(crate) machine: &'a Machine,
     pub(crate) about: &'a UnetAbout,
     pub(crate) network: &'a UNet,
-    pub(crate) sampler: Sampler,
+    pub(crate) sampler: &'a Sampler,
     pub(crate) walk: Walk,
     pub(crate) cfg: f64,
     pub(crate) seed: u64,
@@ -48,12 +47,11 @@ impl Sampling<'_> {
         let guided = Guided::new(call, self.cfg, positive, negative, start.shape())?;
         let schedule = self.about.schedule.init()?;
         let model = Denoiser::new(&guided, &schedule, self.about.prediction);
-        let mut noise = Noise::new(self.seed);
         let clean = self.sampler.sample(
             &model,
             start.tensor(self.machine.device(), DType::F32),
             self.walk,
-            &mut |x| noise.like(x),
+            &mut Seeded::new(self.seed),
             &mut |step| match reporter.step(step.index as u64 + 1, step.of as u64) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
