@@ -189,7 +189,9 @@ impl Settings {
         });
         if !variants.is_empty() && !spelt {
             self.spelt.push((variants.as_ptr(), info.name.to_owned()));
-            variants.iter().for_each(|variant| self.add_variant(variant, depth + 1));
+            variants
+                .iter()
+                .for_each(|variant| self.add_variant(variant, depth + 1));
         }
     }
 
@@ -200,7 +202,10 @@ impl Settings {
             is: String::new(),
             doc: flat(variant.doc),
         });
-        variant.settings.iter().for_each(|info| self.add(info, depth + 1));
+        variant
+            .settings
+            .iter()
+            .for_each(|info| self.add(info, depth + 1));
     }
 }
 

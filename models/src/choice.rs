@@ -308,7 +308,10 @@ mod tests {
         };
         assert_eq!((sleep.name, &*sleep.doc), ("Sleep", "Sleeps."));
         assert_eq!((run.name, &*run.doc), ("Run", "Runs,\nfar."));
-        assert_eq!((run.fields[0].name, &*run.fields[0].doc), ("far", "How far."));
+        assert_eq!(
+            (run.fields[0].name, &*run.fields[0].doc),
+            ("far", "How far.")
+        );
         assert_eq!(run.fields[0].range, Some((0.0, 9.5)));
         assert_eq!(run.fields[1].default, Value::Choice("Loud", vec![]));
     }
@@ -329,7 +332,11 @@ mod tests {
         let then = |times| Bark::usual("Often").unwrap().with("times", times).unwrap();
         let run = Dog::usual("Run").unwrap();
         assert_eq!(run.check(), Ok(()));
-        let said = run.with("then", then(8_usize)).unwrap().check().unwrap_err();
+        let said = run
+            .with("then", then(8_usize))
+            .unwrap()
+            .check()
+            .unwrap_err();
         assert_eq!(
             said.to_string(),
             "`times` is 8, but it must lie in 1..=7: give a value inside"

@@ -23,7 +23,9 @@ impl<T: Choice + Send + Sync + 'static> Setting for Chosen<T> {
 
     fn read(lit: &Spanned<Lit>) -> Result<Self, Vec<Mismatch>> {
         let value = read_choice(lit, T::variants())?;
-        Ok(Self(T::of_value(&value).expect("the value was read by its description")))
+        Ok(Self(
+            T::of_value(&value).expect("the value was read by its description"),
+        ))
     }
 
     fn write(&self) -> Lit {
@@ -35,7 +37,13 @@ impl<T: Choice + Send + Sync + 'static> Setting for Chosen<T> {
 fn shown(variants: &'static [choice::Variant]) -> &'static [Variant] {
     static SHOWN: Mutex<BTreeMap<usize, &'static [Variant]>> = Mutex::new(BTreeMap::new());
     let place = variants.as_ptr() as usize;
-    let known = |place| SHOWN.lock().unwrap_or_else(PoisonError::into_inner).get(place).copied();
+    let known = |place| {
+        SHOWN
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(place)
+            .copied()
+    };
     if let Some(made) = known(&place) {
         return made;
     }
@@ -112,7 +120,9 @@ fn read_choice(
     lit: &Spanned<Lit>,
     variants: &'static [choice::Variant],
 ) -> Result<Value, Vec<Mismatch>> {
-    let found = variants.iter().position(|variant| lit.value.is_call(variant.name));
+    let found = variants
+        .iter()
+        .position(|variant| lit.value.is_call(variant.name));
     let Some(at) = found else {
         return Err(Fields::unknown_choice(lit, shown(variants)));
     };

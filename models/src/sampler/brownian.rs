@@ -52,7 +52,11 @@ impl BrownianTree {
     pub fn like(&mut self, x: &Tensor<4>, from: f64, to: f64) -> Tensor<4> {
         let [from, to] = [from, to].map(single);
         let length = (to - from).abs().sqrt();
-        let values: Vec<f32> = self.between(from, to).iter().map(|w| (w / length) as f32).collect();
+        let values: Vec<f32> = self
+            .between(from, to)
+            .iter()
+            .map(|w| (w / length) as f32)
+            .collect();
         let data = TensorData::new(values, self.shape);
         Tensor::<4>::from_data(data, (&x.device(), DType::F32)).cast(x.dtype())
     }
@@ -89,7 +93,10 @@ impl BrownianTree {
             let share = (middle - low) / (high - low);
             let spread = ((middle - low) * (high - middle) / (high - low)).sqrt();
             let fresh = gauss(&self.shape, seeds(self.seed, &[key, depth])[0]);
-            let left = inside.iter().zip(fresh).map(|(w, z)| share * w + spread * z);
+            let left = inside
+                .iter()
+                .zip(fresh)
+                .map(|(w, z)| share * w + spread * z);
             let left: Vec<f64> = left.collect();
             if t <= middle {
                 (inside, high, key) = (left, middle, 2 * key);
@@ -103,7 +110,10 @@ impl BrownianTree {
             depth += 1;
         }
         if t >= high {
-            below.iter_mut().zip(inside).for_each(|(below, w)| *below += w);
+            below
+                .iter_mut()
+                .zip(inside)
+                .for_each(|(below, w)| *below += w);
         }
         below
     }
@@ -132,7 +142,9 @@ fn seeds(entropy: u64, spawn_key: &[u64]) -> [u32; 4] {
     let mut words = words(entropy);
     if !spawn_key.is_empty() {
         words.resize(words.len().max(POOL), 0);
-        spawn_key.iter().for_each(|key| words.extend(self::words(*key)));
+        spawn_key
+            .iter()
+            .for_each(|key| words.extend(self::words(*key)));
     }
     let mut pool = mixed(&words);
     let mut constant = 0x8b51_f9dd_u32;
@@ -148,7 +160,11 @@ fn seeds(entropy: u64, spawn_key: &[u64]) -> [u32; 4] {
 /// A number as 32-bit words, the lowest first; 0 is one word.
 fn words(number: u64) -> Vec<u32> {
     let (low, high) = (number as u32, (number >> 32) as u32);
-    if high == 0 { vec![low] } else { vec![low, high] }
+    if high == 0 {
+        vec![low]
+    } else {
+        vec![low, high]
+    }
 }
 
 /// The pool in which every word has met every other.
@@ -161,7 +177,9 @@ fn mixed(words: &[u32]) -> [u32; POOL] {
         word ^ (word >> 16)
     };
     let mix = |x: u32, y: u32| {
-        let word = x.wrapping_mul(0xca01_f9dd).wrapping_sub(y.wrapping_mul(0x4973_f715));
+        let word = x
+            .wrapping_mul(0xca01_f9dd)
+            .wrapping_sub(y.wrapping_mul(0x4973_f715));
         word ^ (word >> 16)
     };
     let mut pool = [0; POOL];
@@ -243,8 +261,17 @@ mod tests {
     #[test]
     fn seeds_are_those_of_numpy() {
         // numpy.random.SeedSequence(42, spawn_key=(5, 3), pool_size=24).generate_state(4)
-        assert_eq!(seeds(42, &[5, 3]), [3084123560, 468215949, 242942938, 2650128260]);
-        assert_eq!(seeds(42, &[]), [387750627, 2536650517, 4078839648, 2023786165]);
-        assert_eq!(seeds((1 << 40) + 3, &[0, 0]), [2818185428, 3486231666, 4234899130, 735342412]);
+        assert_eq!(
+            seeds(42, &[5, 3]),
+            [3084123560, 468215949, 242942938, 2650128260]
+        );
+        assert_eq!(
+            seeds(42, &[]),
+            [387750627, 2536650517, 4078839648, 2023786165]
+        );
+        assert_eq!(
+            seeds((1 << 40) + 3, &[0, 0]),
+            [2818185428, 3486231666, 4234899130, 735342412]
+        );
     }
 }

@@ -53,9 +53,11 @@ pub fn dpmpp_2s_ancestral_cfg_pp(
             x = clean;
         } else {
             let mid = (sigma * down).sqrt();
-            let moved = x + clean.clone() - negative;
+            let moved = x.clone() + clean.clone() - negative;
             let x2 = combine(&[(mid / sigma, &moved), (1.0 - mid / sigma, &clean)]);
-            let clean2 = run.denoise_at(&x2, mid)?;
+            // ComfyUI moves the state by the negative seen last, which is now the middle's.
+            let (clean2, negative) = run.denoise_both(&x2, Level::of(mid, run.schedule()))?;
+            let moved = x + clean - negative;
             x = combine(&[(down / sigma, &moved), (1.0 - down / sigma, &clean2)]);
         }
         if next > 0.0 {

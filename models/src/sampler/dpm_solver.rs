@@ -104,7 +104,12 @@ pub fn dpm_fast(
         let (lands, up) = lowered(s, t, end, eta);
         let (sigma, h) = (sigma_of(s), lands - s);
         let eps = slope(&x, &run.denoise_at(&x, sigma)?, sigma);
-        let mut stage = Stage { x, lambda: s, eps, third: None };
+        let mut stage = Stage {
+            x,
+            lambda: s,
+            eps,
+            third: None,
+        };
         x = match order {
             1 => stage.step(h, &[]),
             2 => stage.second(run, h, 0.5)?,
@@ -166,7 +171,12 @@ pub fn dpm_adaptive(
         let done = ((s - start) / (end - start)).max(0.01);
         run.expect((run.calls() as f64 / done) as usize + how.order);
         let eps = slope(&x, &run.denoise_at(&x, sigma)?, sigma);
-        let mut stage = Stage { x: x.clone(), lambda: s, eps, third: None };
+        let mut stage = Stage {
+            x: x.clone(),
+            lambda: s,
+            eps,
+            third: None,
+        };
         let (low, high) = match how.order {
             2 => (stage.step(h, &[]), stage.second(run, h, 0.5)?),
             _ => (stage.second(run, h, THIRD)?, stage.third(run, h)?),

@@ -19,14 +19,16 @@ pub(super) const ADAMS_BASHFORTH: [&[f64]; 4] = [
 /// ComfyUI's `ipndm`, diffusers' `IPNDMScheduler`: the weights of equal steps whatever the
 /// steps are. One network call a step; Zhang and Chen 2022 (arXiv 2204.13902), appendix.
 ///
-/// `x` is variance exploding with noise `levels[0]`; a step to 0 gives the clean latent.
+/// `x` is variance exploding with noise `levels[0]`. With `end_clean` a step to 0 gives the
+/// clean latent itself, as in ComfyUI; otherwise it is a step like the others.
 pub fn ipndm(
     run: &mut Run<'_>,
     x: Tensor<4>,
     levels: &[Level],
     order: usize,
+    end_clean: bool,
 ) -> Result<Tensor<4>, Stopped> {
-    multistep(run, x, levels, order, |steps| {
+    multistep(run, x, levels, (order, end_clean), |steps| {
         ADAMS_BASHFORTH[steps.len() - 1].to_vec()
     })
 }
@@ -41,7 +43,7 @@ pub fn ipndm_v(
     levels: &[Level],
     order: usize,
 ) -> Result<Tensor<4>, Stopped> {
-    multistep(run, x, levels, order, variable)
+    multistep(run, x, levels, (order, true), variable)
 }
 
 /// A step along Σ wₖ dₖ; `weights` sees the lengths of this step and of those before it, one
@@ -50,7 +52,7 @@ fn multistep(
     run: &mut Run<'_>,
     mut x: Tensor<4>,
     levels: &[Level],
-    order: usize,
+    (order, end_clean): (usize, bool),
     weights: impl Fn(&[f64]) -> Vec<f64>,
 ) -> Result<Tensor<4>, Stopped> {
     let mut slopes: VecDeque<Tensor<4>> = VecDeque::new(); // the newest first
@@ -58,7 +60,7 @@ fn multistep(
         let clean = run.denoise(&x, pair[0])?;
         slopes.push_front(slope(&x, &clean, pair[0].sigma));
         slopes.truncate(order);
-        if pair[1].sigma == 0.0 {
+        if pair[1].sigma == 0.0 && end_clean {
             x = clean;
             continue;
         }

@@ -309,6 +309,9 @@ choices! {
         Ipndm {
             /// How many slopes are used.
             order: usize [1..=4] = 4,
+            /// Whether a last step to 0 gives the clean latent, as in ComfyUI, or is a step like
+            /// the others, as in diffusers.
+            end_clean: bool = true,
             /// Which noise levels are visited.
             schedule: SigmaSchedule = SigmaSchedule::Normal,
         },

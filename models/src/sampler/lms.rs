@@ -31,7 +31,9 @@ pub fn lms(
             continue;
         }
         // Counted from this level, so that close levels lose no digits.
-        let nodes: Vec<f64> = (0..slopes.len()).map(|k| levels[i - k].sigma - sigma).collect();
+        let nodes: Vec<f64> = (0..slopes.len())
+            .map(|k| levels[i - k].sigma - sigma)
+            .collect();
         for (j, d) in slopes.iter().enumerate() {
             x = x + d.clone() * integral(&lagrange(&nodes, j), next - sigma);
         }

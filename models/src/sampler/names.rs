@@ -7,9 +7,7 @@
 
 use std::sync::LazyLock;
 
-use super::{
-    Bh, DeisTime, FinalAlpha, FinalSigma, SaHabits, Sampler, SolverType, StepNoise,
-};
+use super::{Bh, DeisTime, FinalAlpha, FinalSigma, SaHabits, Sampler, SolverType, StepNoise};
 use crate::choice::{Choice, Kind, Part, Value};
 use crate::schedule::{Aligned, SigmaSchedule, Spacing};
 
@@ -163,7 +161,7 @@ static DIFFUSERS: LazyLock<Vec<Row>> = LazyLock::new(|| vec![
         ],
     ),
     row(&["UniPCMultistepScheduler"], "UniPc", &[("order", &2_usize)]),
-    row(&["IPNDMScheduler"], "Ipndm", &[]),
+    row(&["IPNDMScheduler"], "Ipndm", &[("end_clean", &false)]),
     row(&["LCMScheduler"], "Lcm", &[]),
     row(&["TCDScheduler"], "Tcd", &[]),
     row(
@@ -197,14 +195,39 @@ const SCHEDULERS: [(&str, Option<SigmaSchedule>); 17] = [
     ("karras", Some(SigmaSchedule::Karras { rho: 7.0 })),
     ("exponential", Some(SigmaSchedule::Exponential)),
     ("ddim_uniform", Some(SigmaSchedule::DdimUniform)),
-    ("beta", Some(SigmaSchedule::Beta { alpha: 0.6, beta: 0.6 })),
+    (
+        "beta",
+        Some(SigmaSchedule::Beta {
+            alpha: 0.6,
+            beta: 0.6,
+        }),
+    ),
     ("normal", Some(SigmaSchedule::Normal)),
-    ("linear_quadratic", Some(SigmaSchedule::LinearQuadratic { threshold: 0.025 })),
+    (
+        "linear_quadratic",
+        Some(SigmaSchedule::LinearQuadratic { threshold: 0.025 }),
+    ),
     ("kl_optimal", Some(SigmaSchedule::KlOptimal)),
-    ("polyexponential", Some(SigmaSchedule::PolyExponential { rho: 1.0 })),
-    ("laplace", Some(SigmaSchedule::Laplace { mu: 0.0, beta: 0.5 })),
-    ("align_your_steps", Some(SigmaSchedule::AlignYourSteps { model: Aligned::Sd1 })),
-    ("align_your_steps_sdxl", Some(SigmaSchedule::AlignYourSteps { model: Aligned::Sdxl })),
+    (
+        "polyexponential",
+        Some(SigmaSchedule::PolyExponential { rho: 1.0 }),
+    ),
+    (
+        "laplace",
+        Some(SigmaSchedule::Laplace { mu: 0.0, beta: 0.5 }),
+    ),
+    (
+        "align_your_steps",
+        Some(SigmaSchedule::AlignYourSteps {
+            model: Aligned::Sd1,
+        }),
+    ),
+    (
+        "align_your_steps_sdxl",
+        Some(SigmaSchedule::AlignYourSteps {
+            model: Aligned::Sdxl,
+        }),
+    ),
     ("leading", Some(SigmaSchedule::Leading { offset: 0 })),
     ("trailing", Some(SigmaSchedule::Trailing)),
     ("linspace", Some(SigmaSchedule::Linspace)),
@@ -229,7 +252,10 @@ impl SamplerName {
 
     /// The name, where it is known.
     pub fn new(name: &str) -> Option<Self> {
-        Self::all().into_iter().find(|known| *known == name).map(Self)
+        Self::all()
+            .into_iter()
+            .find(|known| *known == name)
+            .map(Self)
     }
 
     /// Every name that is known: ComfyUI's, A1111's, diffusers'.
@@ -265,7 +291,10 @@ impl SchedulerName {
 
     /// The name, where it is known.
     pub fn new(name: &str) -> Option<Self> {
-        Self::all().into_iter().find(|known| *known == name).map(Self)
+        Self::all()
+            .into_iter()
+            .find(|known| *known == name)
+            .map(Self)
     }
 
     /// Every name that is known, ComfyUI's nine first.
@@ -320,7 +349,8 @@ impl Sampler {
 
     /// This on other noise levels; itself where it walks whole timesteps.
     pub fn on(&self, schedule: SigmaSchedule) -> Self {
-        self.with("schedule", schedule).unwrap_or_else(|| self.clone())
+        self.with("schedule", schedule)
+            .unwrap_or_else(|| self.clone())
     }
 }
 
@@ -356,14 +386,24 @@ mod tests {
         let mut names = SamplerName::all();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), SamplerName::all().len(), "a name is there twice");
+        assert_eq!(
+            names.len(),
+            SamplerName::all().len(),
+            "a name is there twice"
+        );
     }
 
     #[test]
     fn a_schedule_is_set_where_there_are_noise_levels() {
         let karras = SigmaSchedule::named("karras").unwrap();
         let euler = Sampler::named("euler").unwrap().on(karras.clone());
-        assert_eq!(euler, Sampler::Euler { churn: super::super::Churn::Off, schedule: karras });
+        assert_eq!(
+            euler,
+            Sampler::Euler {
+                churn: super::super::Churn::Off,
+                schedule: karras
+            }
+        );
         let ddim = Sampler::ddim_compvis(0.0);
         assert_eq!(ddim.on(SigmaSchedule::Simple), ddim);
         assert_eq!(SigmaSchedule::named("own"), None);

@@ -36,7 +36,9 @@ impl Pid {
         let inverse = self.inverse.get_or_insert([now; 3]);
         inverse[0] = now;
         let powers = inverse.iter().zip(self.exponents);
-        let factor: f64 = powers.map(|(base, exponent)| pow(*base, exponent)).product();
+        let factor: f64 = powers
+            .map(|(base, exponent)| pow(*base, exponent))
+            .product();
         let limited = 1.0 + atan(factor - 1.0);
         let keep = limited >= self.accept_safety;
         if keep {

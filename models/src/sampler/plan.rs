@@ -1,8 +1,6 @@
 //! What a sampler will do: where it goes, how often it calls the network, what it draws.
 
-use super::{
-    Algorithm, FinalSigma, Sampler, StepNoise, Told, Walk, repaint::path,
-};
+use super::{Algorithm, FinalSigma, Sampler, StepNoise, Told, Walk, repaint::path};
 use crate::choice::Choice;
 use crate::schedule::{Level, NoiseSchedule, ScheduleError, SigmaSchedule, Spacing};
 
@@ -98,11 +96,7 @@ impl Sampler {
     }
 
     /// The stops of the walk.
-    pub(super) fn way(
-        &self,
-        walk: Walk,
-        schedule: &NoiseSchedule,
-    ) -> Result<Way, ScheduleError> {
+    pub(super) fn way(&self, walk: Walk, schedule: &NoiseSchedule) -> Result<Way, ScheduleError> {
         self.check()?;
         if let Some((sigmas, but_one)) = self.sigmas() {
             let mut levels = if but_one {
@@ -291,6 +285,10 @@ impl Sampler {
             }
             _ => false,
         };
-        if plain { sigma } else { (sigma * sigma + 1.0).sqrt() }
+        if plain {
+            sigma
+        } else {
+            (sigma * sigma + 1.0).sqrt()
+        }
     }
 }

@@ -73,7 +73,12 @@ pub fn pndm(
         let e3 = run.guess(&to(&e2, mid), mid)?.eps;
         let e4 = run.guess(&to(&e3, mid - half), p)?.eps;
         let sixth = 1.0 / 6.0;
-        let weights = [(sixth, &e1), (2.0 * sixth, &e2), (2.0 * sixth, &e3), (sixth, &e4)];
+        let weights = [
+            (sixth, &e1),
+            (2.0 * sixth, &e2),
+            (2.0 * sixth, &e3),
+            (sixth, &e4),
+        ];
         x = to(&combine(&weights), p);
         eps.push_front(e1);
     }

@@ -89,7 +89,10 @@ pub fn sa_solver(
 impl SaSolver {
     /// How many results step `i` of `steps` predicts and corrects with.
     fn orders(&self, i: usize, steps: usize, ends_clean: bool) -> (usize, usize) {
-        let (p, c) = (self.predictor_order.min(i + 1), self.corrector_order.min(i + 1));
+        let (p, c) = (
+            self.predictor_order.min(i + 1),
+            self.corrector_order.min(i + 1),
+        );
         match self.habits {
             SaHabits::ComfyUi if ends_clean => (p.min(steps - 1 - i), c.min(steps - i)),
             SaHabits::ComfyUi => (p, c),

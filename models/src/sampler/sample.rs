@@ -79,9 +79,7 @@ impl Sampler {
         let walked = match *self {
             Self::Ddpm { variance, .. } => ddpm(run, x, times, variance),
             Self::Ddim { eta, end, .. } => ddim(run, x, times, end.alpha_bar(table), eta),
-            Self::DdimInverse { start, .. } => {
-                ddim_inverse(run, x, times, start.alpha_bar(table))
-            }
+            Self::DdimInverse { start, .. } => ddim_inverse(run, x, times, start.alpha_bar(table)),
             Self::Plms { end, .. } => plms(run, x, times, end.alpha_bar(table)),
             Self::Pndm { end, .. } => pndm(run, x, times, end.alpha_bar(table)),
             Self::Tcd { eta, .. } => tcd(run, x, times, eta),
@@ -151,7 +149,9 @@ impl Sampler {
                 ..
             } => deis(run, x, levels, (order, time), lower_order_final),
             Self::UniPc { order, bh, .. } => uni_pc(run, x, levels, order, bh),
-            Self::Ipndm { order, .. } => ipndm(run, x, levels, order),
+            Self::Ipndm {
+                order, end_clean, ..
+            } => ipndm(run, x, levels, order, end_clean),
             Self::IpndmV { order, .. } => ipndm_v(run, x, levels, order),
             Self::Lcm {
                 boundary,
@@ -226,7 +226,13 @@ impl Sampler {
                 lower_order_final,
                 euler_at_final,
                 ..
-            } => (algorithm, solver_type, order, lower_order_final, euler_at_final),
+            } => (
+                algorithm,
+                solver_type,
+                order,
+                lower_order_final,
+                euler_at_final,
+            ),
             Self::DpmSinglestep {
                 algorithm,
                 order,

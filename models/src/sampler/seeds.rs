@@ -37,7 +37,11 @@ pub fn seeds_2(
         // Step 2
         let (phi, fac) = (-expm1(-h * (eta + 1.0)), 1.0 / (2.0 * r));
         let decay = next / sigma * exp(-h * eta);
-        let weights = [(decay, &x), (phi * (1.0 - fac), &clean), (phi * fac, &clean2)];
+        let weights = [
+            (decay, &x),
+            (phi * (1.0 - fac), &clean),
+            (phi * fac, &clean2),
+        ];
         x = brew.stir(run, combine(&weights), (mid, next), 1.0, next * s_noise);
     }
     Ok(x)
@@ -99,7 +103,12 @@ struct Brew {
 
 impl Brew {
     fn new(h: f64, wanted: bool) -> Self {
-        Self { h, done: 0.0, noise: None, wanted }
+        Self {
+            h,
+            done: 0.0,
+            noise: None,
+            wanted,
+        }
     }
 
     /// Adds the noise of the step up to its share `r` to `x`, in units of `scale`; the part

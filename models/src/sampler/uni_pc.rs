@@ -43,7 +43,9 @@ pub fn uni_pc(
         let h = lambda(t) - lambda(s);
         let back = |k: usize| (lambda(levels[i - k].sigma) - lambda(s)) / h; // rₖ
         let r: Vec<f64> = (1..p).map(back).chain([1.0]).collect();
-        let d: Vec<Tensor<4>> = (1..p).map(|k| (m[k].clone() - m[0].clone()) / r[k - 1]).collect();
+        let d: Vec<Tensor<4>> = (1..p)
+            .map(|k| (m[k].clone() - m[0].clone()) / r[k - 1])
+            .collect();
         let base = combine(&[(t / s, &x), (1.0 - t / s, &m[0])]);
         let along = |rhos: &[f64], last: Option<&Tensor<4>>| {
             let scale = -bh.value(-h);

@@ -252,6 +252,7 @@ fn a_wrong_schedule_is_an_error_that_names_the_number() {
     let few = ScheduleConfig {
         betas: Betas::Cosine,
         timesteps: 1,
+        rescale_zero_snr: ZeroSnr::No,
     };
     assert_eq!(few.init(), Err(ScheduleError::Timesteps(1)));
     let table = NoiseSchedule::from_alpha_bars(vec![0.9, 0.5, 0.5]);
@@ -277,9 +278,4 @@ fn schedules_read_as_a_person_writes_them() {
     let config: ScheduleConfig =
         ron::from_str("(betas: ScaledLinear(start: 0.0015, end: 0.0195))").unwrap();
     assert_eq!(config, ScheduleConfig::scaled_linear(0.0015, 0.0195));
-    assert_eq!(
-        ron::from_str::<SigmaSchedule>("Karras()").unwrap(),
-        SigmaSchedule::Karras { rho: 7.0 }
-    );
-    assert!(ron::from_str::<SigmaSchedule>("Karras(roh: 7.0)").is_err());
 }

@@ -8,3 +8,4 @@
 mod networks;
 mod recorded;
 mod samplers;
+mod walks;
