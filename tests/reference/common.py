@@ -122,7 +122,7 @@ def use_compvis(latent_diffusion, trainer=False):
 
 def use_k_diffusion(path):
     """Import k-diffusion's `sampling` and `external` without its training packages."""
-    stub("torchdiffeq", "torchsde", "scipy", "scipy.integrate")
+    stub("torchdiffeq")
     package = types.ModuleType("k_diffusion")
     package.__path__ = [str(Path(path) / "k_diffusion")]
     sys.modules["k_diffusion"] = package
@@ -159,6 +159,7 @@ def use_comfyui(path):
         "comfy_api.latest",
     )
     sys.modules["comfy_api.latest"].io = _Stub("io")
+    sys.modules["comfy_api.latest"].io.NodeOutput = lambda *outputs: outputs
     import comfy.k_diffusion
 
     comfy.k_diffusion.utils = sys.modules["comfy.k_diffusion.utils"]

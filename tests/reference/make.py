@@ -1,4 +1,4 @@
-"""Record every golden file: python make.py OUT_DIR LATENT_DIFFUSION K_DIFFUSION."""
+"""Record every golden file: python make.py OUT_DIR LATENT_DIFFUSION K_DIFFUSION COMFYUI."""
 
 import subprocess
 import sys
@@ -7,9 +7,15 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def main(out, latent_diffusion, k_diffusion):
+def main(out, latent_diffusion, k_diffusion, comfyui):
     both = [latent_diffusion, k_diffusion]
-    scripts = {"noise": [], "schedules": both, "samplers": both, "networks": both[:1]}
+    scripts = {
+        "noise": [],
+        "schedules": [*both, comfyui],
+        "samplers": both,
+        "walks": [*both, comfyui],
+        "networks": both[:1],
+    }
     for script, sources in scripts.items():
         # A process each: the stand-ins that one script puts in place stay out of the next.
         command = [sys.executable, str(HERE / f"{script}.py"), out, *sources]

@@ -39,7 +39,15 @@ import types
 import diffusers
 import numpy as np
 import torch
-from common import double_precision, error_over_std, save, use_comfyui, use_compvis, wide
+from common import (
+    double_precision,
+    error_over_std,
+    save,
+    use_comfyui,
+    use_compvis,
+    use_k_diffusion,
+    wide,
+)
 
 SHAPE = (2, 1, 3, 4)
 PAIR = (0.00085, 0.012)
@@ -520,7 +528,7 @@ def run_both(run):
 def main(out, latent_diffusion, k_diffusion, comfyui):
     use_compvis(latent_diffusion, trainer=True)
     c_sampling, uni_pc, _, _ = use_comfyui(comfyui)
-    k_sampling = k_diffusion_module(k_diffusion)
+    k_sampling, _ = use_k_diffusion(k_diffusion)
     tensors, meta = {}, {"about": __doc__.splitlines()[0], "diffusers": diffusers.__version__}
     groups = [k_cases(k_sampling), c_cases(c_sampling, uni_pc), d_cases(), plms_case()]
     for name, run in (pair for group in groups for pair in group):
@@ -542,24 +550,6 @@ def main(out, latent_diffusion, k_diffusion, comfyui):
                 tensors[f"{name}.{key}"] = value if key != "clean" else value.float()
         print(f"{name:36} {len(rows.x):3} calls  f32 error {error:.1e}  |x| {rows.end.std():.2f}")
     save(out, "walks", tensors, meta)
-
-
-def k_diffusion_module(path):
-    """k-diffusion's `sampling` with the real scipy."""
-    from common import stub
-
-    stub("torchdiffeq")
-    package = types.ModuleType("k_diffusion")
-    package.__path__ = [str(path) + "/k_diffusion"]
-    sys.modules["k_diffusion"] = package
-    stub("k_diffusion.utils")
-    utils = sys.modules["k_diffusion.utils"]
-    utils.append_dims = lambda x, n: x[(...,) + (None,) * (n - x.ndim)]
-    package.utils = utils
-    import k_diffusion.sampling as sampling
-
-    sampling.trange = lambda n, disable=None: range(n)
-    return sampling
 
 
 if __name__ == "__main__":

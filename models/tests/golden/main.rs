@@ -8,4 +8,5 @@
 mod networks;
 mod recorded;
 mod samplers;
+mod schedules;
 mod walks;
