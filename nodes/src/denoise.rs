@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
+use ldm_engine::{Ctx, Facts, In, Node, Result};
 use ldm_models::sampler::{Sampler, Walk};
 
 use crate::choices::Chosen;
 use crate::fit;
 use crate::machine::Machine;
-use crate::sampling::Sampling;
+use crate::sampling::{Sampling, at_its_field};
 use crate::values::{Conditioning, ConditioningFacts, Latent, LatentFacts, Unet, UnetAbout};
 
 /// Walks a latent from noise to a picture that the conditioning describes.
@@ -68,7 +68,7 @@ impl Node for Denoise {
         };
         let schedule = unet.schedule.init()?;
         let calls = self.sampler.0.calls(self.walk(), &schedule);
-        calls.map_err(|e| Error::at("steps", e.to_string()))?;
+        calls.map_err(|e| at_its_field(&e.into()))?;
         let told = |port: &Option<In<Conditioning>>| {
             port.as_ref()
                 .map(|port| facts.of::<ConditioningFacts, _>(port).map(|facts| *facts))

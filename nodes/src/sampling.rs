@@ -59,8 +59,17 @@ impl Sampling<'_> {
         );
         let clean = clean.map_err(|e| match e {
             SampleError::Stopped(_) => Error::stopped(),
-            other => Error::at("steps", other.to_string()),
+            other => at_its_field(&other),
         })?;
         Array::read(clean, "the denoised latent")
     }
+}
+
+/// The error at the setting that would mend it.
+pub(crate) fn at_its_field(error: &SampleError) -> Error {
+    let field = match error {
+        SampleError::Schedule(e) if e.is_of_steps() => "steps",
+        _ => "sampler",
+    };
+    Error::at(field, error.to_string())
 }

@@ -138,7 +138,8 @@ def over_sigmas(function, rows, sigmas, sampling=None, **settings):
 
     if sampling is not None:
         level = lambda p: 1e9 if p <= 0 else TABLE.sigma((1 - p) * 999).item()  # noqa: E731
-        table = type("EPS", (sampling.comfy.model_sampling.EPS,), {"percent_to_sigma": staticmethod(level)})()
+        table = sampling.comfy.model_sampling.EPS()
+        table.percent_to_sigma = level
         inner = types.SimpleNamespace(model_sampling=table)
         patcher = types.SimpleNamespace(get_model_object=lambda _: table)
         model.inner_model = types.SimpleNamespace(inner_model=inner, model_patcher=patcher)
@@ -435,11 +436,12 @@ def d_cases():
     yield "p.ipndm.v", ipndm
 
     edm = dict(sigma_min=0.002, sigma_max=80.0)
+    multi, sde = "EDMDPMSolverMultistepScheduler", dict(algorithm_type="sde-dpmsolver++")
     for name, of, step, config in [
         ("edm.euler", "EDMEulerScheduler", None, {}),
         ("edm.euler.churn", "EDMEulerScheduler", dict(s_churn=2.0), {}),
-        ("edm.dpm", "EDMDPMSolverMultistepScheduler", None, {}),
-        ("edm.dpm.sde", "EDMDPMSolverMultistepScheduler", None, dict(algorithm_type="sde-dpmsolver++")),
+        ("edm.dpm", multi, None, {}),
+        ("edm.dpm.sde", multi, None, sde),
     ]:
         made = getattr(diffusers, of)
         module = importlib.import_module(made.__module__)

@@ -438,9 +438,10 @@ choices! {
         /// The network is told whole timesteps and steps' noise is ComfyUI's. diffusers' classes
         /// and the labels of A1111 are known too.
         Named {
-            /// `dpmpp_2m_sde`, `euler_ancestral`, …
+            /// The sampler's name: `dpmpp_2m_sde`, `euler_ancestral` and the like.
             sampler: SamplerName = SamplerName::EULER,
-            /// `karras`, `sgm_uniform`, …; `own` is what the sampler has when left alone.
+            /// The scheduler's name: `karras`, `sgm_uniform` and the like; `own` is what the
+            /// sampler has when left alone.
             scheduler: SchedulerName = SchedulerName::NORMAL,
         },
     }

@@ -43,8 +43,9 @@ pub fn repaint(
     Ok(x)
 }
 
-/// The timesteps of a walk of `steps` over `total` and their stride; falling, with a jump of `length` steps back
-/// up, `samples − 1` times, at each multiple of it: diffusers' `set_timesteps`.
+/// The timesteps of a walk of `steps` over `total`, and their stride; falling, with a jump of
+/// `length` steps back up, `samples − 1` times, at each multiple of it: diffusers'
+/// `set_timesteps`.
 pub fn path(steps: usize, total: usize, length: usize, samples: usize) -> (Vec<usize>, usize) {
     let stride = total / steps;
     let mut jumps = vec![0; steps];

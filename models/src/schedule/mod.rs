@@ -131,6 +131,20 @@ pub enum ScheduleError {
     },
 }
 
+impl ScheduleError {
+    /// Whether another number of steps, or of `denoise`, would mend it; else a setting of the
+    /// sampler would.
+    pub fn is_of_steps(&self) -> bool {
+        match self {
+            Self::Steps { .. } | Self::Denoise { .. } | Self::Listed { .. } | Self::Few { .. } => {
+                true
+            }
+            Self::Setting { name, .. } => *name == "denoise",
+            _ => false,
+        }
+    }
+}
+
 /// Errors unless `value` lies in `low..=high`; NaN never does.
 pub(crate) fn within(
     name: &'static str,

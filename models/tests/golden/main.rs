@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // A test may unwrap, and so may its helpers.
 
 mod networks;
+mod page;
 mod recorded;
 mod samplers;
 mod schedules;

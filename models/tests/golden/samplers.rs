@@ -408,15 +408,19 @@ impl Run<'_> {
     }
 }
 
-/// The worst error of the runs whose names begin so, but those that are met step by step.
-pub(crate) fn worst_of(family: &str) -> f64 {
+/// How many runs of a family there are, and their worst error; but those that are met step by
+/// step.
+pub(crate) fn worst_of(family: &str) -> (usize, f64) {
     let file = Recording::open("samplers");
     let runs = Run::all(&file);
-    let runs = runs
+    let of = |run: &&Run<'_>| run.name.split('.').next() == Some(family);
+    let whole = |run: &&Run<'_>| !run.name.contains("trailing_one");
+    let errors = runs
         .iter()
-        .filter(|run| run.name.split('.').next() == Some(family));
-    let runs = runs.filter(|run| !run.name.contains("trailing_one"));
-    runs.map(|run| run.worst(AS_RECORDED)).fold(0.0, f64::max)
+        .filter(of)
+        .filter(whole)
+        .map(|run| run.worst(AS_RECORDED));
+    errors.fold((0, 0.0), |(count, worst), off| (count + 1, off.max(worst)))
 }
 
 #[test]

@@ -149,7 +149,8 @@ fn of_k_diffusion() -> Vec<Case> {
             not dpm_fast(r, x, ends(w), 6, 0.01, 1.0);
         "k.dpm_fast.eta": |r, x, w| dpm_fast(r, x, ends(w), 6, 0.6, 1.0),
             not dpm_fast(r, x, ends(w), 6, 0.606, 1.0);
-        "k.dpm_adaptive.2": |r, x, w| dpm_adaptive(r, x, ends(w), Adaptive { order: 2, ..ADAPTIVE }),
+        "k.dpm_adaptive.2": |r, x, w|
+            dpm_adaptive(r, x, ends(w), Adaptive { order: 2, ..ADAPTIVE }),
             not dpm_adaptive(r, x, ends(w), ADAPTIVE);
         "k.dpm_adaptive.3": |r, x, w| dpm_adaptive(r, x, ends(w), ADAPTIVE),
             not dpm_adaptive(r, x, ends(w), Adaptive { rtol: 0.0202, ..ADAPTIVE });
@@ -191,13 +192,17 @@ fn of_k_diffusion() -> Vec<Case> {
 
 fn of_comfyui() -> Vec<Case> {
     let pece = cases! {
-        "c.sa_solver_pece.6": |r, x, w| sa_solver(r, x, &w.levels, SaSolver { pece: true, ..sa(3, 4, COMFY) }),
+        "c.sa_solver_pece.6": |r, x, w|
+            sa_solver(r, x, &w.levels, SaSolver { pece: true, ..sa(3, 4, COMFY) }),
             not sa_solver(r, x, &w.levels, SaSolver { pece: true, ..sa(2, 4, COMFY) });
-        "c.sa_solver_pece.8": |r, x, w| sa_solver(r, x, &w.levels, SaSolver { pece: true, ..sa(3, 4, COMFY) }),
+        "c.sa_solver_pece.8": |r, x, w|
+            sa_solver(r, x, &w.levels, SaSolver { pece: true, ..sa(3, 4, COMFY) }),
             not sa_solver(r, x, &w.levels, SaSolver { pece: true, ..sa(3, 3, COMFY) });
-        "c.sa_solver.6": |r, x, w| sa_solver(r, x, &w.levels, SaSolver { s_noise: 1.02, ..sa(3, 4, COMFY) }),
+        "c.sa_solver.6": |r, x, w|
+            sa_solver(r, x, &w.levels, SaSolver { s_noise: 1.02, ..sa(3, 4, COMFY) }),
             not sa_solver(r, x, &w.levels, SaSolver { s_noise: 1.03, ..sa(3, 4, COMFY) });
-        "c.sa_solver.8": |r, x, w| sa_solver(r, x, &w.levels, SaSolver { s_noise: 1.02, ..sa(3, 4, COMFY) }),
+        "c.sa_solver.8": |r, x, w|
+            sa_solver(r, x, &w.levels, SaSolver { s_noise: 1.02, ..sa(3, 4, COMFY) }),
             not sa_solver(r, x, &w.levels, SaSolver { eta: 0.99, s_noise: 1.02, ..sa(3, 4, COMFY) });
     };
     let mut all = cases! {
@@ -225,7 +230,8 @@ fn of_comfyui() -> Vec<Case> {
             not euler_cfg_pp(r, x, &w.levels, 0.707, 1.02);
         "c.dpmpp_2m_cfg_pp": |r, x, w| dpmpp_2m_cfg_pp(r, x, &w.levels),
             not dpmpp_2m(r, x, &w.levels);
-        "c.dpmpp_2s_ancestral_cfg_pp": |r, x, w| dpmpp_2s_ancestral_cfg_pp(r, x, &w.levels, 0.7, 1.02),
+        "c.dpmpp_2s_ancestral_cfg_pp": |r, x, w|
+            dpmpp_2s_ancestral_cfg_pp(r, x, &w.levels, 0.7, 1.02),
             not dpmpp_2s_ancestral_cfg_pp(r, x, &w.levels, 0.7, 1.03);
         "c.gradient_estimation": |r, x, w| gradient_estimation(r, x, &w.levels, 2.0, false),
             not gradient_estimation(r, x, &w.levels, 2.01, false);
@@ -237,21 +243,29 @@ fn of_comfyui() -> Vec<Case> {
             not res_multistep(r, x, &w.levels, (0.0, 1.0), false);
         "c.res_multistep_ancestral": |r, x, w| res_multistep(r, x, &w.levels, (1.0, 1.0), false),
             not res_multistep(r, x, &w.levels, (0.99, 1.0), false);
-        "c.res_multistep_ancestral_cfg_pp": |r, x, w| res_multistep(r, x, &w.levels, (0.7, 1.02), true),
+        "c.res_multistep_ancestral_cfg_pp": |r, x, w|
+            res_multistep(r, x, &w.levels, (0.7, 1.02), true),
             not res_multistep(r, x, &w.levels, (0.7, 1.03), true);
-        "c.er_sde.1": |r, x, w| er_sde(r, x, &w.levels, 1, 1.02), not er_sde(r, x, &w.levels, 1, 1.03);
-        "c.er_sde.2": |r, x, w| er_sde(r, x, &w.levels, 2, 1.02), not er_sde(r, x, &w.levels, 1, 1.02);
-        "c.er_sde.3": |r, x, w| er_sde(r, x, &w.levels, 3, 1.02), not er_sde(r, x, &w.levels, 2, 1.02);
+        "c.er_sde.1": |r, x, w| er_sde(r, x, &w.levels, 1, 1.02),
+            not er_sde(r, x, &w.levels, 1, 1.03);
+        "c.er_sde.2": |r, x, w| er_sde(r, x, &w.levels, 2, 1.02),
+            not er_sde(r, x, &w.levels, 1, 1.02);
+        "c.er_sde.3": |r, x, w| er_sde(r, x, &w.levels, 3, 1.02),
+            not er_sde(r, x, &w.levels, 2, 1.02);
         "c.seeds_2": |r, x, w| seeds_2(r, x, &w.levels, 0.7, 1.02, 0.5),
             not seeds_2(r, x, &w.levels, 0.707, 1.02, 0.5);
         "c.seeds_2.r": |r, x, w| seeds_2(r, x, &w.levels, 0.7, 1.02, 0.3),
             not seeds_2(r, x, &w.levels, 0.7, 1.02, 0.303);
         "c.seeds_3": |r, x, w| seeds_3(r, x, &w.levels, (0.7, 1.02), (1.0 / 3.0, 2.0 / 3.0)),
             not seeds_3(r, x, &w.levels, (0.7, 1.02), (0.33, 2.0 / 3.0));
-        "c.uni_pc.6": |r, x, w| uni_pc(r, x, &w.levels, 3, Bh::Bh1), not uni_pc(r, x, &w.levels, 3, Bh::Bh2);
-        "c.uni_pc.8": |r, x, w| uni_pc(r, x, &w.levels, 3, Bh::Bh1), not uni_pc(r, x, &w.levels, 2, Bh::Bh1);
-        "c.uni_pc_bh2.6": |r, x, w| uni_pc(r, x, &w.levels, 3, Bh::Bh2), not uni_pc(r, x, &w.levels, 3, Bh::Bh1);
-        "c.uni_pc_bh2.8": |r, x, w| uni_pc(r, x, &w.levels, 3, Bh::Bh2), not uni_pc(r, x, &w.levels, 4, Bh::Bh2);
+        "c.uni_pc.6": |r, x, w| uni_pc(r, x, &w.levels, 3, Bh::Bh1),
+            not uni_pc(r, x, &w.levels, 3, Bh::Bh2);
+        "c.uni_pc.8": |r, x, w| uni_pc(r, x, &w.levels, 3, Bh::Bh1),
+            not uni_pc(r, x, &w.levels, 2, Bh::Bh1);
+        "c.uni_pc_bh2.6": |r, x, w| uni_pc(r, x, &w.levels, 3, Bh::Bh2),
+            not uni_pc(r, x, &w.levels, 3, Bh::Bh1);
+        "c.uni_pc_bh2.8": |r, x, w| uni_pc(r, x, &w.levels, 3, Bh::Bh2),
+            not uni_pc(r, x, &w.levels, 4, Bh::Bh2);
     };
     all.extend(pece);
     all
@@ -278,22 +292,30 @@ fn of_diffusers() -> Vec<Case> {
             not deis(r, x, &w.levels, (2, DeisTime::LogRho), true);
         "p.deis.3.long": |r, x, w| deis(r, x, &w.levels, (3, DeisTime::LogRho), true),
             not deis(r, x, &w.levels, (3, DeisTime::Tab), true);
-        "p.uni_pc.bh1.1": |r, x, w| uni_pc(r, x, &w.levels, 1, Bh::Bh1), not uni_pc(r, x, &w.levels, 1, Bh::Bh2);
-        "p.uni_pc.bh1.2": |r, x, w| uni_pc(r, x, &w.levels, 2, Bh::Bh1), not uni_pc(r, x, &w.levels, 3, Bh::Bh1);
-        "p.uni_pc.bh1.3": |r, x, w| uni_pc(r, x, &w.levels, 3, Bh::Bh1), not uni_pc(r, x, &w.levels, 2, Bh::Bh1);
-        "p.uni_pc.bh2.1": |r, x, w| uni_pc(r, x, &w.levels, 1, Bh::Bh2), not uni_pc(r, x, &w.levels, 1, Bh::Bh1);
-        "p.uni_pc.bh2.2": |r, x, w| uni_pc(r, x, &w.levels, 2, Bh::Bh2), not uni_pc(r, x, &w.levels, 2, Bh::Bh1);
-        "p.uni_pc.bh2.3": |r, x, w| uni_pc(r, x, &w.levels, 3, Bh::Bh2), not uni_pc(r, x, &w.levels, 2, Bh::Bh2);
+        "p.uni_pc.bh1.1": |r, x, w| uni_pc(r, x, &w.levels, 1, Bh::Bh1),
+            not uni_pc(r, x, &w.levels, 1, Bh::Bh2);
+        "p.uni_pc.bh1.2": |r, x, w| uni_pc(r, x, &w.levels, 2, Bh::Bh1),
+            not uni_pc(r, x, &w.levels, 3, Bh::Bh1);
+        "p.uni_pc.bh1.3": |r, x, w| uni_pc(r, x, &w.levels, 3, Bh::Bh1),
+            not uni_pc(r, x, &w.levels, 2, Bh::Bh1);
+        "p.uni_pc.bh2.1": |r, x, w| uni_pc(r, x, &w.levels, 1, Bh::Bh2),
+            not uni_pc(r, x, &w.levels, 1, Bh::Bh1);
+        "p.uni_pc.bh2.2": |r, x, w| uni_pc(r, x, &w.levels, 2, Bh::Bh2),
+            not uni_pc(r, x, &w.levels, 2, Bh::Bh1);
+        "p.uni_pc.bh2.3": |r, x, w| uni_pc(r, x, &w.levels, 3, Bh::Bh2),
+            not uni_pc(r, x, &w.levels, 2, Bh::Bh2);
         "p.sa_solver.22": |r, x, w| sa_solver(r, x, &w.levels, sa(2, 2, THEIRS)),
             not sa_solver(r, x, &w.levels, SaSolver { s_noise: 1.01, ..sa(2, 2, THEIRS) });
         "p.sa_solver.34": |r, x, w| sa_solver(r, x, &w.levels, sa(3, 4, THEIRS)),
             not sa_solver(r, x, &w.levels, sa(3, 3, THEIRS));
         "p.sa_solver.11": |r, x, w| sa_solver(r, x, &w.levels, sa(1, 1, THEIRS)),
             not sa_solver(r, x, &w.levels, sa(1, 2, THEIRS));
-        "p.plms": |r, x, w| plms(r, x, &w.times, r.schedule().alpha_bar(0)), not plms(r, x, &w.times, 1.0);
+        "p.plms": |r, x, w| plms(r, x, &w.times, r.schedule().alpha_bar(0)),
+            not plms(r, x, &w.times, 1.0);
         "p.plms.compvis": |r, x, w| plms(r, x, &w.times, r.schedule().alpha_bar(0)),
             not plms(r, x, &w.times, 1.0);
-        "p.pndm": |r, x, w| pndm(r, x, &w.times, r.schedule().alpha_bar(0)), not pndm(r, x, &w.times, 1.0);
+        "p.pndm": |r, x, w| pndm(r, x, &w.times, r.schedule().alpha_bar(0)),
+            not pndm(r, x, &w.times, 1.0);
         "p.lcm": |r, x, w| lcm(r, x, &w.levels, Some(10.0)), not lcm(r, x, &w.levels, Some(0.1));
         "p.tcd.0.3": |r, x, w| tcd(r, x, &w.times, 0.3), not tcd(r, x, &w.times, 0.31);
         "p.tcd.0.0": |r, x, w| tcd(r, x, &w.times, 0.0), not tcd(r, x, &w.times, 0.01);
@@ -303,13 +325,16 @@ fn of_diffusers() -> Vec<Case> {
             not ddim_inverse(r, x, &w.times, 1.0);
         "p.repaint": |r, x, w| repaint(r, x, (&w.times, 166), pair(w), 0.7),
             not repaint(r, x, (&w.times, 166), pair(w), 0.707);
-        "p.ipndm.v": |r, x, w| ipndm(r, x, &w.levels, 4, false), not ipndm(r, x, &w.levels, 3, false);
-        "edm.euler": |r, x, w| euler(r, x, &w.levels, OFF), not euler(r, x, &w.levels, churn(0.01, 1.0));
+        "p.ipndm.v": |r, x, w| ipndm(r, x, &w.levels, 4, false),
+            not ipndm(r, x, &w.levels, 3, false);
+        "edm.euler": |r, x, w| euler(r, x, &w.levels, OFF),
+            not euler(r, x, &w.levels, churn(0.01, 1.0));
         "edm.euler.churn": |r, x, w| euler(r, x, &w.levels, churn(2.0, 1.0)),
             not euler(r, x, &w.levels, churn(2.02, 1.0));
         "edm.dpm": |r, x, w| dpm_multistep(r, x, &w.levels, dpm(DpmSolverPlusPlus, Midpoint, 2)),
             not dpm_multistep(r, x, &w.levels, dpm(DpmSolverPlusPlus, Heun, 2));
-        "edm.dpm.sde": |r, x, w| dpm_multistep(r, x, &w.levels, dpm(SdeDpmSolverPlusPlus, Midpoint, 2)),
+        "edm.dpm.sde": |r, x, w|
+            dpm_multistep(r, x, &w.levels, dpm(SdeDpmSolverPlusPlus, Midpoint, 2)),
             not dpm_multistep(r, x, &w.levels, dpm(SdeDpmSolverPlusPlus, Heun, 2));
     });
     all
@@ -337,19 +362,30 @@ fn dpm_family() -> Vec<Case> {
     const EPS: Algorithm = DpmSolver;
     const SDEPP: Algorithm = SdeDpmSolverPlusPlus;
     cases! {
-        "p.dpm.++.1": |r, x, w| multi(r, x, w, dpm(PP, Midpoint, 1)), not multi(r, x, w, dpm(PP, Midpoint, 2));
-        "p.dpm.++.3": |r, x, w| multi(r, x, w, dpm(PP, Midpoint, 3)), not multi(r, x, w, dpm(PP, Midpoint, 2));
-        "p.dpm.++.3.long": |r, x, w| multi(r, x, w, dpm(PP, Midpoint, 3)), not multi(r, x, w, dpm(PP, Midpoint, 2));
+        "p.dpm.++.1": |r, x, w| multi(r, x, w, dpm(PP, Midpoint, 1)),
+            not multi(r, x, w, dpm(PP, Midpoint, 2));
+        "p.dpm.++.3": |r, x, w| multi(r, x, w, dpm(PP, Midpoint, 3)),
+            not multi(r, x, w, dpm(PP, Midpoint, 2));
+        "p.dpm.++.3.long": |r, x, w| multi(r, x, w, dpm(PP, Midpoint, 3)),
+            not multi(r, x, w, dpm(PP, Midpoint, 2));
         "p.dpm.++.2.euler_at_final": |r, x, w| multi(r, x, w, euler_at_final(dpm(PP, Midpoint, 2))),
             not multi(r, x, w, dpm(PP, Midpoint, 2));
-        "p.dpm.++.2.trailing": |r, x, w| multi(r, x, w, dpm(PP, Midpoint, 2)), not multi(r, x, w, dpm(PP, Heun, 2));
-        "p.dpm.++.2.v": |r, x, w| multi(r, x, w, dpm(PP, Midpoint, 2)), not multi(r, x, w, dpm(PP, Heun, 2));
-        "p.dpm.++.2.midpoint": |r, x, w| multi(r, x, w, dpm(PP, Midpoint, 2)), not multi(r, x, w, dpm(PP, Heun, 2));
-        "p.dpm.++.2.heun": |r, x, w| multi(r, x, w, dpm(PP, Heun, 2)), not multi(r, x, w, dpm(PP, Midpoint, 2));
-        "p.dpm.eps.3": |r, x, w| multi(r, x, w, dpm(EPS, Midpoint, 3)), not multi(r, x, w, dpm(PP, Midpoint, 3));
-        "p.dpm.eps.2.midpoint": |r, x, w| multi(r, x, w, dpm(EPS, Midpoint, 2)), not multi(r, x, w, dpm(EPS, Heun, 2));
-        "p.dpm.eps.2.heun": |r, x, w| multi(r, x, w, dpm(EPS, Heun, 2)), not multi(r, x, w, dpm(EPS, Midpoint, 2));
-        "p.dpm.sde++.3": |r, x, w| multi(r, x, w, dpm(SDEPP, Midpoint, 3)), not multi(r, x, w, dpm(SDEPP, Midpoint, 2));
+        "p.dpm.++.2.trailing": |r, x, w| multi(r, x, w, dpm(PP, Midpoint, 2)),
+            not multi(r, x, w, dpm(PP, Heun, 2));
+        "p.dpm.++.2.v": |r, x, w| multi(r, x, w, dpm(PP, Midpoint, 2)),
+            not multi(r, x, w, dpm(PP, Heun, 2));
+        "p.dpm.++.2.midpoint": |r, x, w| multi(r, x, w, dpm(PP, Midpoint, 2)),
+            not multi(r, x, w, dpm(PP, Heun, 2));
+        "p.dpm.++.2.heun": |r, x, w| multi(r, x, w, dpm(PP, Heun, 2)),
+            not multi(r, x, w, dpm(PP, Midpoint, 2));
+        "p.dpm.eps.3": |r, x, w| multi(r, x, w, dpm(EPS, Midpoint, 3)),
+            not multi(r, x, w, dpm(PP, Midpoint, 3));
+        "p.dpm.eps.2.midpoint": |r, x, w| multi(r, x, w, dpm(EPS, Midpoint, 2)),
+            not multi(r, x, w, dpm(EPS, Heun, 2));
+        "p.dpm.eps.2.heun": |r, x, w| multi(r, x, w, dpm(EPS, Heun, 2)),
+            not multi(r, x, w, dpm(EPS, Midpoint, 2));
+        "p.dpm.sde++.3": |r, x, w| multi(r, x, w, dpm(SDEPP, Midpoint, 3)),
+            not multi(r, x, w, dpm(SDEPP, Midpoint, 2));
         "p.dpm.sde++.2.midpoint": |r, x, w| multi(r, x, w, dpm(SDEPP, Midpoint, 2)),
             not multi(r, x, w, dpm(SDEPP, Heun, 2));
         "p.dpm.sde++.2.heun": |r, x, w| multi(r, x, w, dpm(SDEPP, Heun, 2)),
@@ -358,10 +394,14 @@ fn dpm_family() -> Vec<Case> {
             not multi(r, x, w, dpm(SdeDpmSolver, Heun, 2));
         "p.dpm.sde.2.heun": |r, x, w| multi(r, x, w, dpm(SdeDpmSolver, Heun, 2)),
             not multi(r, x, w, dpm(SdeDpmSolver, Midpoint, 2));
-        "p.single.++.2.midpoint": |r, x, w| single(r, x, w, dpm(PP, Midpoint, 2)), not single(r, x, w, dpm(PP, Heun, 2));
-        "p.single.++.2.heun": |r, x, w| single(r, x, w, dpm(PP, Heun, 2)), not single(r, x, w, dpm(PP, Midpoint, 2));
-        "p.single.++.3.midpoint": |r, x, w| single(r, x, w, dpm(PP, Midpoint, 3)), not single(r, x, w, dpm(PP, Heun, 3));
-        "p.single.++.3.heun": |r, x, w| single(r, x, w, dpm(PP, Heun, 3)), not single(r, x, w, dpm(PP, Midpoint, 3));
+        "p.single.++.2.midpoint": |r, x, w| single(r, x, w, dpm(PP, Midpoint, 2)),
+            not single(r, x, w, dpm(PP, Heun, 2));
+        "p.single.++.2.heun": |r, x, w| single(r, x, w, dpm(PP, Heun, 2)),
+            not single(r, x, w, dpm(PP, Midpoint, 2));
+        "p.single.++.3.midpoint": |r, x, w| single(r, x, w, dpm(PP, Midpoint, 3)),
+            not single(r, x, w, dpm(PP, Heun, 3));
+        "p.single.++.3.heun": |r, x, w| single(r, x, w, dpm(PP, Heun, 3)),
+            not single(r, x, w, dpm(PP, Midpoint, 3));
         "p.single.eps.3.midpoint": |r, x, w| single(r, x, w, dpm(EPS, Midpoint, 3)),
             not single(r, x, w, dpm(EPS, Heun, 3));
         "p.single.eps.3.heun": |r, x, w| single(r, x, w, dpm(EPS, Heun, 3)),
@@ -484,6 +524,14 @@ impl Case {
         let own = file.number(&format!("{}.f32_error", self.name));
         (4.0 * own).clamp(1e-5, 5e-4)
     }
+}
+
+/// Each case with its worst error.
+pub(crate) fn errors() -> Vec<(&'static str, f64)> {
+    let file = Recording::open("walks");
+    let each = all().into_iter();
+    each.map(|case| (case.name, case.worst(&file, case.right)))
+        .collect()
 }
 
 #[test]
