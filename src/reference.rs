@@ -111,14 +111,12 @@ struct Item {
 
 fn sections(kind: &Kind) -> Vec<(&'static str, Vec<Item>)> {
     let declared = &kind.declaration;
-    let mut settings = Vec::new();
-    declared
-        .settings
-        .iter()
-        .for_each(|info| add_setting(info, 0, &mut settings));
+    let mut settings = Settings::default();
+    let listed = declared.settings.iter();
+    listed.for_each(|info| settings.add(info, 0));
     let sections = [
         ("Takes", declared.ports.iter().map(port).collect()),
-        ("Settings", settings),
+        ("Settings", settings.items),
         ("Gives", kind.outputs.iter().map(output).collect()),
     ];
     sections
@@ -154,48 +152,61 @@ fn output(info: &OutputInfo) -> Item {
     }
 }
 
-fn add_setting(info: &SettingInfo, depth: usize, items: &mut Vec<Item>) {
-    let shape = match info.shape.plain() {
-        Shape::Choice(_) => "one of the following".to_owned(),
-        other => other.to_string(),
-    };
-    let range = info.range.as_ref().map(|range| range.to_string());
-    let unit = info.unit.map(|unit| format!("in {unit}"));
-    let left_out = match (&info.default, &info.shape) {
-        (Some(lit), _) if !lit.is_call("None") => Some(format!("`{lit}` when left out")),
-        (Some(_), _) | (None, Shape::Optional(_)) => Some("may be left out".to_owned()),
-        (None, _) => None,
-    };
-    let is: Vec<String> = [Some(shape), range, unit, left_out]
-        .into_iter()
-        .flatten()
-        .collect();
-    let (name, doc) = (info.name.to_owned(), flat(info.doc));
-    items.push(Item {
-        depth,
-        name,
-        is: is.join(", "),
-        doc,
-    });
-    if let Shape::Choice(variants) = info.shape.plain() {
-        variants
-            .iter()
-            .for_each(|variant| add_variant(variant, depth + 1, items));
-    }
+/// The settings of a kind; a choice that several of them have is spelt out at the first.
+#[derive(Default)]
+struct Settings {
+    items: Vec<Item>,
+    /// Choices spelt out, and where.
+    spelt: Vec<(*const Variant, String)>,
 }
 
-fn add_variant(variant: &Variant, depth: usize, items: &mut Vec<Item>) {
-    let name = variant.name.to_owned();
-    items.push(Item {
-        depth,
-        name,
-        is: String::new(),
-        doc: flat(variant.doc),
-    });
-    variant
-        .settings
-        .iter()
-        .for_each(|info| add_setting(info, depth + 1, items));
+impl Settings {
+    fn add(&mut self, info: &SettingInfo, depth: usize) {
+        let variants: &[Variant] = match info.shape.plain() {
+            Shape::Choice(variants) => variants,
+            _ => &[],
+        };
+        let before = self.spelt.iter().find(|(at, _)| *at == variants.as_ptr());
+        let shape = match (info.shape.plain(), before) {
+            (Shape::Choice(_), Some((_, place))) => format!("one of those of `{place}`, above"),
+            (Shape::Choice(_), None) => "one of the following".to_owned(),
+            (other, _) => other.to_string(),
+        };
+        let spelt = before.is_some();
+        let range = info.range.as_ref().map(|range| range.to_string());
+        let unit = info.unit.map(|unit| format!("in {unit}"));
+        let left_out = match (&info.default, &info.shape) {
+            (Some(lit), _) if !lit.is_call("None") => Some(format!("`{lit}` when left out")),
+            (Some(_), _) | (None, Shape::Optional(_)) => Some("may be left out".to_owned()),
+            (None, _) => None,
+        };
+        let is = [Some(shape), range, unit, left_out].into_iter().flatten();
+        self.items.push(Item {
+            depth,
+            name: info.name.to_owned(),
+            is: is.collect::<Vec<_>>().join(", "),
+            doc: flat(info.doc),
+        });
+        if !variants.is_empty() && !spelt {
+            self.spelt.push((variants.as_ptr(), info.name.to_owned()));
+            variants
+                .iter()
+                .for_each(|variant| self.add_variant(variant, depth + 1));
+        }
+    }
+
+    fn add_variant(&mut self, variant: &Variant, depth: usize) {
+        self.items.push(Item {
+            depth,
+            name: variant.name.to_owned(),
+            is: String::new(),
+            doc: flat(variant.doc),
+        });
+        variant
+            .settings
+            .iter()
+            .for_each(|info| self.add(info, depth + 1));
+    }
 }
 
 /// Where it runs and when, in a sentence.

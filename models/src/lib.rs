@@ -11,6 +11,7 @@
 
 pub mod adapter;
 pub mod autoencoder;
+pub mod choice;
 pub mod control;
 pub mod error;
 pub mod guidance;

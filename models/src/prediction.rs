@@ -9,9 +9,12 @@
 //! variance exploding  (Euler)        x  = x₀ + σ ε = xₜ/√ᾱₜ       indexed by σ
 //! ```
 //!
+//! A fourth kind, EDM (Karras et al. 2022, table 1), is preconditioned another way: see
+//! [`Prediction::Edm`].
+//!
 //! Promises
 //! - The network always gets the variance-preserving xₜ and a timestep, whole or between
-//!   two, whichever state a sampler walks.
+//!   two, whichever state a sampler walks (EDM gets its own).
 //! - x₀ is never clipped: latents have no bounds (CompVis sets `clip_denoised=False`;
 //!   diffusers' `clip_sample=True` must be turned off to compare).
 //!
@@ -32,7 +35,14 @@ pub enum Prediction {
     X0,
     /// The velocity v = √ᾱ ε − √(1−ᾱ) x₀. diffusers: `v_prediction`; CompVis has none.
     Velocity,
+    /// F of Karras et al. 2022: x₀ = σ_d²/(σ²+σ_d²) x + σ σ_d/√(σ²+σ_d²) F with σ_d = ½, where
+    /// the network gets x/√(σ²+σ_d²) and ¼ ln σ for a timestep. diffusers' `EDM…` schedulers,
+    /// ComfyUI's `edm_playground_v2.5`; the schedule is [`Betas::Edm`](crate::schedule::Betas).
+    Edm,
 }
+
+/// σ_data of [`Prediction::Edm`], squared.
+pub(crate) const EDM_DATA2: f64 = 0.25;
 
 impl Prediction {
     /// What training compares the network's output with.
@@ -51,6 +61,13 @@ impl Prediction {
             Self::Velocity => {
                 let (signal, spread) = scales(schedule, &x0, t);
                 noise * signal - x0 * spread
+            }
+            Self::Edm => {
+                // With x = x₀ + σ ε of x₀ = c_skip x + c_out F, and σ = spread/signal.
+                let (signal, spread) = scales(schedule, &x0, t);
+                let sigma = spread / signal;
+                let norm = (sigma.clone() * sigma.clone() + EDM_DATA2).sqrt();
+                (x0 * sigma.clone() - noise * EDM_DATA2) / (norm * EDM_DATA2.sqrt())
             }
         }
     }
@@ -93,6 +110,26 @@ pub trait Network {
     /// `x [b, c, h, w]` in the variance-preserving state, one timestep for the whole batch
     /// → the prediction, `[b, c, h, w]`.
     fn predict(&self, x: Tensor<4>, t: f64) -> Tensor<4>;
+
+    /// The same, and beside it what the negative condition alone predicts: the samplers of
+    /// the CFG++ family (Chung et al. 2024, arXiv 2406.08070) step along that one.
+    ///
+    /// A network without guidance gives its prediction twice.
+    fn predict_both(&self, x: Tensor<4>, t: f64) -> Both {
+        let guided = self.predict(x, t);
+        Both {
+            negative: guided.clone(),
+            guided,
+        }
+    }
+}
+
+/// Two predictions for one state.
+pub struct Both {
+    /// Under guidance, `[b, c, h, w]`.
+    pub guided: Tensor<4>,
+    /// Under the negative condition alone, `[b, c, h, w]`.
+    pub negative: Tensor<4>,
 }
 
 impl<F: Fn(Tensor<4>, f64) -> Tensor<4>> Network for F {
@@ -137,17 +174,28 @@ impl<'a> Denoiser<'a> {
 
     /// The clean latent and the noise in a variance-preserving `x` at timestep `t`.
     pub fn guess(&self, x: Tensor<4>, t: usize) -> Guess {
-        let alpha_bar = self.schedule.alpha_bar(t);
+        self.guess_at(x, self.schedule.alpha_bar(t), t as f64)
+    }
+
+    /// The same for an `x` that holds the noise of `alpha_bar`, while the network is told `t`.
+    pub fn guess_at(&self, x: Tensor<4>, alpha_bar: f64, t: f64) -> Guess {
         let (signal, spread) = (alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt());
-        let out = self.network.predict(x.clone(), t as f64);
+        let from_x0 = |x: Tensor<4>, x0: Tensor<4>| Guess {
+            eps: (x - x0.clone() * signal) / spread,
+            x0,
+        };
+        if self.prediction == Prediction::Edm {
+            let sigma = spread / signal;
+            let x0 = self.denoise(x.clone() / signal, Level { sigma, t });
+            return from_x0(x, x0);
+        }
+        let out = self.network.predict(x.clone(), t);
         match self.prediction {
+            Prediction::X0 | Prediction::Edm => from_x0(x, out),
+            // Of nothing but noise ε tells nothing; the signal of diffusers' 2⁻²⁴ stands in.
             Prediction::Epsilon => Guess {
-                x0: (x - out.clone() * spread) / signal,
+                x0: (x - out.clone() * spread) / if signal > 0.0 { signal } else { 1.0 / 4096.0 },
                 eps: out,
-            },
-            Prediction::X0 => Guess {
-                eps: (x - out.clone() * signal) / spread,
-                x0: out,
             },
             Prediction::Velocity => Guess {
                 x0: x.clone() * signal - out.clone() * spread,
@@ -159,13 +207,45 @@ impl<'a> Denoiser<'a> {
     /// The clean latent in a variance-exploding `x` at a level above 0: the D(x; σ) of
     /// Karras et al. 2022.
     pub fn denoise(&self, x: Tensor<4>, level: Level) -> Tensor<4> {
-        let sigma = level.sigma;
-        let norm = (sigma * sigma + 1.0).sqrt(); // 1/√ᾱ
-        let out = self.network.predict(x.clone() / norm, level.t);
+        let (input, t) = self.input(x.clone(), level);
+        self.take_apart(x, self.network.predict(input, t), level.sigma)
+    }
+
+    /// The same under guidance and under the negative condition alone, in this order.
+    pub fn denoise_both(&self, x: Tensor<4>, level: Level) -> (Tensor<4>, Tensor<4>) {
+        let (input, t) = self.input(x.clone(), level);
+        let both = self.network.predict_both(input, t);
+        (
+            self.take_apart(x.clone(), both.guided, level.sigma),
+            self.take_apart(x, both.negative, level.sigma),
+        )
+    }
+
+    /// What the network gets for a variance-exploding `x`.
+    fn input(&self, x: Tensor<4>, level: Level) -> (Tensor<4>, f64) {
+        let sigma2 = level.sigma * level.sigma;
+        match self.prediction {
+            Prediction::Edm => (
+                x / (sigma2 + EDM_DATA2).sqrt(),
+                0.25 * libm::log(level.sigma),
+            ),
+            _ => (x / (sigma2 + 1.0).sqrt(), level.t),
+        }
+    }
+
+    /// The clean latent in what the network made of a variance-exploding `x`.
+    fn take_apart(&self, x: Tensor<4>, out: Tensor<4>, sigma: f64) -> Tensor<4> {
         match self.prediction {
             Prediction::Epsilon => x - out * sigma,
             Prediction::X0 => out,
-            Prediction::Velocity => x / (norm * norm) - out * (sigma / norm),
+            Prediction::Velocity => {
+                let norm = (sigma * sigma + 1.0).sqrt(); // 1/√ᾱ
+                x / (norm * norm) - out * (sigma / norm)
+            }
+            Prediction::Edm => {
+                let norm2 = sigma * sigma + EDM_DATA2;
+                x * (EDM_DATA2 / norm2) + out * (sigma * (EDM_DATA2 / norm2).sqrt())
+            }
         }
     }
 }

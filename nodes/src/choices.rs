@@ -1,228 +1,192 @@
-//! Choices that several nodes share: samplers, which steps they visit, how guidance weighs.
+//! Choices of `ldm_models` as settings of a graph: samplers, and where they walk.
 //!
-//! The words and defaults are those of `ldm_models`; here they get their help and become
-//! settings of a graph.
+//! A choice says its names, settings, defaults, ranges and help once, in `ldm_models`; here
+//! any of them becomes a [`Setting`]. Nothing is listed twice.
+//!
+//! Promise: what is wrong with a choice is said with its place, as for the engine's own.
 
-use ldm_engine::Choice;
-use ldm_models::guidance as models_guidance;
-use ldm_models::sampler as models;
-use ldm_models::schedule as models_schedule;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
-/// How the noise is taken away, step by step.
-#[derive(Debug, Clone, Copy, PartialEq, Choice)]
-pub enum Sampler {
-    /// Ho et al. 2020: noise is added back at every step.
-    Ddpm {
-        /// How much noise a step adds back.
-        #[node(default = Variance::Small)]
-        variance: Variance,
-        /// Which timesteps are visited.
-        #[node(default = Spacing::CompVis)]
-        spacing: Spacing,
-    },
-    /// Song et al. 2021, with the paper's timesteps unless told otherwise.
-    Ddim {
-        /// 0 adds no noise back, 1 as much as DDPM.
-        #[node(default = 0.0, range = 0.0..=1.0)]
-        eta: f64,
-        /// Which timesteps are visited.
-        #[node(default = Spacing::CompVis)]
-        spacing: Spacing,
-        /// Where the last step lands.
-        #[node(default = FinalAlpha::First)]
-        end: FinalAlpha,
-    },
-    /// Euler's method: first order, one call a step, no noise added back.
-    Euler {
-        /// Which noise levels are visited.
-        #[node(default = SigmaSchedule::Normal)]
-        schedule: SigmaSchedule,
-    },
-    /// Euler's method with noise added back at each step.
-    EulerAncestral {
-        /// 0 is Euler, 1 as much noise as the schedule allows.
-        #[node(default = 1.0, range = 0.0..=1.0)]
-        eta: f64,
-        /// Scales the noise that is added back; 1 keeps its variance right.
-        #[node(default = 1.0, range = 0.0..=10.0)]
-        s_noise: f64,
-        /// Which noise levels are visited.
-        #[node(default = SigmaSchedule::Normal)]
-        schedule: SigmaSchedule,
-    },
-}
+use ldm_engine::derive::{Fields, Mismatch};
+use ldm_engine::{Args, Bounds, Lit, Setting, SettingInfo, Shape, Spanned, Variant, names};
+use ldm_models::choice::{self, Choice, Kind, Value};
 
-/// How much noise a step of DDPM adds back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Choice)]
-pub enum Variance {
-    /// The posterior's, right when the picture is certain; diffusers' `fixed_small`.
-    Small,
-    /// β itself; diffusers' `fixed_large`.
-    Large,
-}
+/// A choice of `ldm_models`, as a field of a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chosen<T>(pub T);
 
-/// Where the last step of DDIM lands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Choice)]
-pub enum FinalAlpha {
-    /// On the first timestep, a trace of noise left: the paper's code.
-    First,
-    /// On the clean latent: diffusers' `set_alpha_to_one=True`.
-    One,
-}
+impl<T: Choice + Send + Sync + 'static> Setting for Chosen<T> {
+    fn shape() -> Shape {
+        Shape::Choice(shown(T::variants()))
+    }
 
-/// Which timesteps a sampler over whole timesteps visits.
-#[derive(Debug, Clone, Copy, PartialEq, Choice)]
-pub enum Spacing {
-    /// The paper's code: 1, 1 + c, 1 + 2c, …; more than asked for where steps do not divide.
-    CompVis,
-    /// The paper's `quad`: dense where there is little noise.
-    Quad,
-    /// diffusers' `leading`: 0, c, 2c, … plus the offset.
-    Leading {
-        /// Added to every timestep.
-        #[node(default = 0, range = 0..=1000)]
-        offset: usize,
-    },
-    /// diffusers' `trailing`: from the last timestep down in equal strides.
-    Trailing,
-    /// diffusers' `linspace`: from the last timestep to 0, both included.
-    Linspace,
-}
+    fn read(lit: &Spanned<Lit>) -> Result<Self, Vec<Mismatch>> {
+        let value = read_choice(lit, T::variants())?;
+        Ok(Self(
+            T::of_value(&value).expect("the value was read by its description"),
+        ))
+    }
 
-/// Which noise levels a sampler over noise levels visits.
-#[derive(Debug, Clone, Copy, PartialEq, Choice)]
-pub enum SigmaSchedule {
-    /// Equal strides in time; ComfyUI's `normal`.
-    Normal,
-    /// Karras et al. 2022: equal strides in a root of the noise.
-    Karras {
-        /// How strongly the steps gather at little noise.
-        #[node(default = 7.0, range = 0.1..=100.0)]
-        rho: f64,
-    },
-    /// diffusers' `leading`; ComfyUI's `ddim_uniform` with `offset: 1`.
-    Leading {
-        /// Added to every timestep.
-        #[node(default = 0, range = 0..=1000)]
-        offset: usize,
-    },
-    /// diffusers' `trailing`.
-    Trailing,
-    /// diffusers' `linspace`: equal strides in time, the noise on a line.
-    Linspace,
-}
-
-/// How `cfg` weighs the positive side against the negative one.
-#[derive(Debug, Clone, Copy, PartialEq, Choice)]
-pub enum Guidance {
-    /// Away from the negative side, towards the positive one, `cfg` times as far.
-    Plain,
-    /// The same, brought back towards the spread of the positive side (Lin et al. 2023): against
-    /// pictures that a high `cfg` makes too bright.
-    Rescaled {
-        /// How much of it is brought back; the paper takes 0.7.
-        #[node(default = 0.7, range = 0.0..=1.0)]
-        phi: f64,
-        /// What is brought back.
-        #[node(default = RescaleOf::Velocity)]
-        of: RescaleOf,
-    },
-    /// InstructPix2Pix: `cfg` weighs the text alone, and the picture beside it is weighed apart.
-    Image {
-        /// How strongly the picture is kept to; 1 is not at all beyond what the text says.
-        #[node(default = 1.5, range = 0.0..=100.0)]
-        image_cfg: f64,
-    },
-}
-
-/// What rescaled guidance brings back to its spread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Choice)]
-pub enum RescaleOf {
-    /// The velocity, whatever the network predicts: ComfyUI's `RescaleCFG`.
-    Velocity,
-    /// What the network predicts: diffusers' `guidance_rescale`.
-    Output,
-}
-
-impl Guidance {
-    /// As the models say it, with the strength that goes with it.
-    pub(crate) fn with(self, cfg: f64) -> models_guidance::Guidance {
-        use models_guidance as models;
-        match self {
-            Self::Plain => models::Guidance::Plain { cfg },
-            Self::Rescaled { phi, of } => models::Guidance::Rescaled {
-                cfg,
-                phi,
-                of: match of {
-                    RescaleOf::Velocity => models::RescaleOf::Velocity,
-                    RescaleOf::Output => models::RescaleOf::Output,
-                },
-            },
-            Self::Image { image_cfg: image } => models::Guidance::Image { cfg, image },
-        }
+    fn write(&self) -> Lit {
+        written(&self.0.to_value(), &Kind::Choice(T::variants))
     }
 }
 
-impl From<Sampler> for models::Sampler {
-    fn from(choice: Sampler) -> Self {
-        match choice {
-            Sampler::Ddpm { variance, spacing } => {
-                let variance = match variance {
-                    Variance::Small => models::Variance::Small,
-                    Variance::Large => models::Variance::Large,
-                };
-                Self::Ddpm {
-                    variance,
-                    spacing: spacing.into(),
-                }
-            }
-            Sampler::Ddim { eta, spacing, end } => {
-                let end = match end {
-                    FinalAlpha::First => models::FinalAlpha::First,
-                    FinalAlpha::One => models::FinalAlpha::One,
-                };
-                Self::Ddim {
-                    eta,
-                    spacing: spacing.into(),
-                    end,
-                }
-            }
-            Sampler::Euler { schedule } => Self::Euler {
-                schedule: schedule.into(),
-            },
-            Sampler::EulerAncestral {
-                eta,
-                s_noise,
-                schedule,
-            } => Self::EulerAncestral {
-                eta,
-                s_noise,
-                schedule: schedule.into(),
-            },
-        }
+/// The variants as the engine shows them. Made once: the engine keeps them for ever.
+fn shown(variants: &'static [choice::Variant]) -> &'static [Variant] {
+    static SHOWN: Mutex<BTreeMap<usize, &'static [Variant]>> = Mutex::new(BTreeMap::new());
+    let place = variants.as_ptr() as usize;
+    let known = |place| {
+        SHOWN
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(place)
+            .copied()
+    };
+    if let Some(made) = known(&place) {
+        return made;
+    }
+    // Not under the lock: variants hold variants.
+    let made: Vec<Variant> = variants
+        .iter()
+        .map(|variant| Variant {
+            name: variant.name,
+            doc: &variant.doc,
+            settings: variant.fields.iter().map(info).collect(),
+        })
+        .collect();
+    let mut table = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    table.entry(place).or_insert_with(|| made.leak())
+}
+
+/// One setting of a variant.
+fn info(field: &'static choice::Field) -> SettingInfo {
+    let number = |value: f64| match field.kind {
+        Kind::Int => Lit::Int(value as i128),
+        _ => Lit::Float(value),
+    };
+    SettingInfo {
+        name: field.name,
+        doc: &field.doc,
+        shape: shape(field.kind),
+        default: Some(written(&field.default, &field.kind)),
+        range: field.range.map(|(low, high)| Bounds {
+            low: Some(number(low)),
+            high: Some(number(high)),
+            inclusive: true,
+        }),
+        unit: None,
     }
 }
 
-impl From<Spacing> for models_schedule::Spacing {
-    fn from(choice: Spacing) -> Self {
-        match choice {
-            Spacing::CompVis => Self::CompVis,
-            Spacing::Quad => Self::Quad,
-            Spacing::Leading { offset } => Self::Leading { offset },
-            Spacing::Trailing => Self::Trailing,
-            Spacing::Linspace => Self::Linspace,
-        }
+fn shape(kind: Kind) -> Shape {
+    match kind {
+        Kind::Bool => Shape::Bool,
+        Kind::Int => usize::shape(),
+        Kind::Float => Shape::Float,
+        Kind::Floats => Vec::<f64>::shape(),
+        Kind::Name(_) => Shape::Text,
+        Kind::Choice(variants) => Shape::Choice(shown(variants())),
     }
 }
 
-impl From<SigmaSchedule> for models_schedule::SigmaSchedule {
-    fn from(choice: SigmaSchedule) -> Self {
-        match choice {
-            SigmaSchedule::Normal => Self::Normal,
-            SigmaSchedule::Karras { rho } => Self::Karras { rho },
-            SigmaSchedule::Leading { offset } => Self::Leading { offset },
-            SigmaSchedule::Trailing => Self::Trailing,
-            SigmaSchedule::Linspace => Self::Linspace,
+/// The literal of a value, settings that are as usual left out.
+fn written(value: &Value, kind: &Kind) -> Lit {
+    match (value, kind) {
+        (Value::Bool(value), _) => Lit::Bool(*value),
+        (Value::Int(value), _) => Lit::Int((*value).into()),
+        (Value::Float(value), _) => value.write(),
+        (Value::Floats(values), _) => values.write(),
+        (Value::Name(name), _) => Lit::Text((*name).to_owned()),
+        (Value::Choice(name, values), Kind::Choice(variants)) => {
+            let variant = variants().iter().find(|variant| variant.name == *name);
+            let fields = variant.map_or(&[][..], |variant| &variant.fields);
+            let changed = fields.iter().zip(values);
+            let changed = changed.filter(|(field, value)| field.default != **value);
+            Lit::call(
+                name,
+                changed
+                    .map(|(field, value)| (field.name, written(value, &field.kind)))
+                    .collect(),
+            )
+        }
+        (Value::Choice(name, _), _) => Lit::call(name, Vec::new()),
+    }
+}
+
+/// Reads one of `variants` with its settings.
+fn read_choice(
+    lit: &Spanned<Lit>,
+    variants: &'static [choice::Variant],
+) -> Result<Value, Vec<Mismatch>> {
+    let found = variants
+        .iter()
+        .position(|variant| lit.value.is_call(variant.name));
+    let Some(at) = found else {
+        return Err(Fields::unknown_choice(lit, shown(variants)));
+    };
+    let (variant, infos) = (&variants[at], &shown(variants)[at].settings);
+    let fields = Fields::of_choice(lit)?;
+    let mut faults = fields.rest(infos);
+    let mut values = Vec::new();
+    for (field, info) in variant.fields.iter().zip(infos) {
+        let value = match field.kind {
+            Kind::Bool => fields.take::<bool>(info).map(Value::Bool),
+            Kind::Int => fields.take::<usize>(info).map(|n| Value::Int(n as u64)),
+            Kind::Float => fields.take::<f64>(info).map(Value::Float),
+            Kind::Floats => fields.take::<Vec<f64>>(info).map(Value::Floats),
+            Kind::Name(known) => read_name(given(lit, field), field, &known()),
+            Kind::Choice(inner) => match given(lit, field) {
+                Some(lit) => read_choice(lit, inner()),
+                None => Ok(field.default.clone()),
+            },
+        };
+        match value {
+            Ok(value) => values.push(value),
+            Err(new) => faults.extend(new),
+        }
+    }
+    if faults.is_empty() {
+        Ok(Value::Choice(variant.name, values))
+    } else {
+        Err(faults)
+    }
+}
+
+/// What is written for a field of a choice.
+fn given<'a>(lit: &'a Spanned<Lit>, field: &choice::Field) -> Option<&'a Spanned<Lit>> {
+    let Lit::Call(call) = &lit.value else {
+        return None;
+    };
+    let Args::Named(fields) = &call.args else {
+        return None;
+    };
+    let found = fields.iter().find(|(name, _)| name.value == field.name);
+    found.map(|(_, lit)| lit)
+}
+
+/// Reads one of the names that are known.
+fn read_name(
+    lit: Option<&Spanned<Lit>>,
+    field: &choice::Field,
+    known: &[&'static str],
+) -> Result<Value, Vec<Mismatch>> {
+    let Some(lit) = lit else {
+        return Ok(field.default.clone());
+    };
+    let Lit::Text(text) = &lit.value else {
+        let mut faults = Mismatch::found(&Shape::Text, lit);
+        faults[0].message = format!("`{}` {}", field.name, faults[0].message);
+        return Err(faults);
+    };
+    match known.iter().find(|name| *name == text) {
+        Some(name) => Ok(Value::Name(name)),
+        None => {
+            let message = format!("there is no {} `{text}`", field.name);
+            let mut fault = Mismatch::new(lit.span, message);
+            fault.hint = names::hint(text, known.iter().copied());
+            Err(vec![fault])
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
-use ldm_models::sampler::{Sampler as ModelSampler, Walk};
+use ldm_models::sampler::{Sampler, Walk};
 
-use crate::choices::{FinalAlpha, Guidance, Sampler, Spacing};
+use crate::choices::Chosen;
 use crate::fit;
+use crate::guidance::Guidance;
 use crate::machine::Machine;
 use crate::ready::Ready;
-use crate::sampling::Sampling;
+use crate::sampling::{Sampling, at_its_field};
 use crate::values::{
     Conditioning, ConditioningFacts, Latent, LatentFacts, Mask, PictureFacts, Unet, UnetAbout,
 };
@@ -40,10 +41,8 @@ pub(crate) struct Denoise {
     /// without one.
     mask: Option<In<Mask>>,
     /// How the noise is taken away.
-    #[node(default = Sampler::Ddim {
-        eta: 0.0, spacing: Spacing::CompVis, end: FinalAlpha::First,
-    })]
-    sampler: Sampler,
+    #[node(default = Chosen(Sampler::ddim_compvis(0.0)))]
+    sampler: Chosen<Sampler>,
     /// Network calls along the way: more is slower and finer.
     #[node(default = 50, range = 1..=1000)]
     steps: usize,
@@ -110,10 +109,9 @@ impl Node for Denoise {
         let Some(unet) = facts.of::<UnetAbout, _>(&self.unet) else {
             return Ok(());
         };
-        let sampler = ModelSampler::from(self.sampler);
         let schedule = unet.schedule.init()?;
-        let calls = sampler.calls(self.walk(), &schedule);
-        calls.map_err(|e| Error::at("steps", e.to_string()))?;
+        let calls = self.sampler.0.calls(self.walk(), &schedule);
+        calls.map_err(|e| at_its_field(&e.into()))?;
         let told = |port: &Option<In<Conditioning>>| {
             let port = port.as_ref()?;
             Some(facts.of::<ConditioningFacts, _>(port))
@@ -165,7 +163,7 @@ impl Node for Denoise {
             machine: &machine,
             about,
             network: &network,
-            sampler: self.sampler.into(),
+            sampler: &self.sampler.0,
             walk: self.walk(),
             guidance: self.guidance.with(self.cfg),
             seed: self.seed,

@@ -4,9 +4,9 @@
 mod score;
 
 use ldm_engine::{Ctx, Error, Facts, In, Node, Outputs, Result};
-use ldm_models::sampler::Walk;
+use ldm_models::sampler::{Sampler, Walk};
 
-use crate::choices::{FinalAlpha, Sampler, Spacing};
+use crate::choices::Chosen;
 use crate::machine::Machine;
 use crate::values::{
     Dataset, DatasetFacts, Image, Report, TextEncoder, TextEncoderAbout, Unet, UnetAbout, Vae,
@@ -43,10 +43,8 @@ pub(crate) struct Evaluate {
     #[node(default = 200, range = 2..=100_000)]
     captions: usize,
     /// How the noise is taken away.
-    #[node(default = Sampler::Ddim {
-        eta: 0.0, spacing: Spacing::CompVis, end: FinalAlpha::First,
-    })]
-    sampler: Sampler,
+    #[node(default = Chosen(Sampler::ddim_compvis(0.0)))]
+    sampler: Chosen<Sampler>,
     /// Network calls along the way.
     #[node(default = 50, range = 1..=1000)]
     steps: usize,
@@ -99,7 +97,7 @@ impl Node for Evaluate {
             unet: &unet,
             vae: &vae,
             text: &text,
-            sampler: self.sampler.into(),
+            sampler: &self.sampler.0,
             walk: Walk::whole(self.steps),
             cfg: self.cfg,
             size: dataset.facts().size,

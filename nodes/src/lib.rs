@@ -24,6 +24,7 @@ mod array;
 mod carried;
 mod choices;
 mod fit;
+mod guidance;
 mod list;
 mod machine;
 mod model_folder;
@@ -76,7 +77,8 @@ mod zero_out_conditioning;
 
 pub use array::Array;
 pub use carried::{Carried, Difference};
-pub use choices::{FinalAlpha, Guidance, RescaleOf, Sampler, SigmaSchedule, Spacing, Variance};
+pub use choices::Chosen;
+pub use guidance::{Guidance, RescaleOf};
 pub use ldm_models::device::{DeviceChoice, DeviceError};
 pub use list::list;
 pub use machine::{Machine, Precision};

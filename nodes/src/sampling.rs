@@ -9,7 +9,7 @@ use ldm_engine::{Error, Reporter, Result};
 use ldm_models::guidance::{Condition, Ground, Guidance, Guided, Keeping};
 use ldm_models::noise::Noise;
 use ldm_models::prediction::{Denoiser, Network};
-use ldm_models::sampler::{SampleError, Sampler, Walk};
+use ldm_models::sampler::{SampleError, Sampler, Seeded, Walk};
 use ldm_models::schedule::NoiseSchedule;
 use ldm_models::unet::{Control, Told, UNet};
 
@@ -22,7 +22,7 @@ pub(crate) struct Sampling<'a> {
     pub(crate) machine: &'a Machine,
     pub(crate) about: &'a UnetAbout,
     pub(crate) network: &'a UNet,
-    pub(crate) sampler: Sampler,
+    pub(crate) sampler: &'a Sampler,
     pub(crate) walk: Walk,
     pub(crate) guidance: Guidance,
     pub(crate) seed: u64,
@@ -87,12 +87,11 @@ impl Sampling<'_> {
         reporter: &Reporter,
     ) -> Result<Tensor<4>> {
         let model = Denoiser::new(network, schedule, self.about.prediction);
-        let mut noise = Noise::new(self.seed);
         let clean = self.sampler.sample(
             &model,
             latent,
             self.walk,
-            &mut |x| noise.like(x),
+            &mut Seeded::new(self.seed),
             &mut |step| match reporter.step(step.index as u64 + 1, step.of as u64) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
@@ -100,7 +99,7 @@ impl Sampling<'_> {
         );
         clean.map_err(|e| match e {
             SampleError::Stopped(_) => Error::stopped(),
-            other => Error::at("steps", other.to_string()),
+            other => at_its_field(&other),
         })
     }
 
@@ -129,4 +128,13 @@ fn cast(control: Control, dtype: DType) -> Control {
         skips: skips.into_iter().map(|x| x.cast(dtype)).collect(),
         middle: middle.map(|x| x.cast(dtype)),
     }
+}
+
+/// The error at the setting that would mend it.
+pub(crate) fn at_its_field(error: &SampleError) -> Error {
+    let field = match error {
+        SampleError::Schedule(e) if e.is_of_steps() => "steps",
+        _ => "sampler",
+    };
+    Error::at(field, error.to_string())
 }

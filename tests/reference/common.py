@@ -122,7 +122,7 @@ def use_compvis(latent_diffusion, trainer=False):
 
 def use_k_diffusion(path):
     """Import k-diffusion's `sampling` and `external` without its training packages."""
-    stub("torchdiffeq", "torchsde", "scipy", "scipy.integrate")
+    stub("torchdiffeq")
     package = types.ModuleType("k_diffusion")
     package.__path__ = [str(Path(path) / "k_diffusion")]
     sys.modules["k_diffusion"] = package
@@ -136,3 +136,57 @@ def use_k_diffusion(path):
     import k_diffusion.external as external
 
     return sampling, external
+
+
+def use_comfyui(path):
+    """Import ComfyUI's samplers and schedules without the rest of it.
+
+    ComfyUI is GPL-3: it is run here from a checkout of the reader's, and only the numbers it
+    gives are kept.
+    """
+    sys.path.insert(0, str(path))
+    stub(
+        "comfy.context_windows",
+        "comfy.hooks",
+        "comfy.model_management",
+        "comfy.model_patcher",
+        "comfy.patcher_extension",
+        "comfy.sampler_helpers",
+        "comfy.utils",
+        "comfy.k_diffusion.utils",
+        "comfy.ldm.util",
+        "comfy_api",
+        "comfy_api.latest",
+    )
+    sys.modules["comfy_api.latest"].io = _Stub("io")
+    sys.modules["comfy_api.latest"].io.NodeOutput = lambda *outputs: outputs
+    import comfy.k_diffusion
+
+    comfy.k_diffusion.utils = sys.modules["comfy.k_diffusion.utils"]
+    comfy.k_diffusion.utils.append_dims = lambda x, n: x[(...,) + (None,) * (n - x.ndim)]
+    for name in ["model_management", "model_patcher", "sampler_helpers"]:
+        setattr(sys.modules["comfy"], name, sys.modules[f"comfy.{name}"])
+    # Where a sampler asks to see both predictions: the model calls `seen` with them.
+    hook = lambda options, seen, **_: {"seen": seen}  # noqa: E731
+    sys.modules["comfy.model_patcher"].set_model_options_post_cfg_function = hook
+    import comfy.extra_samplers.uni_pc as uni_pc
+    import comfy.k_diffusion.sampling as sampling
+    import comfy.model_sampling as model_sampling
+    import comfy.samplers as samplers
+
+    for module in (sampling, uni_pc):
+        module.trange = lambda n, disable=None: range(n)
+    return sampling, uni_pc, model_sampling, samplers
+
+
+class wide:
+    """While entered, what asks torch for float32 by `.float()` or `FloatTensor` gets float64."""
+
+    def __enter__(self):
+        self.kept = torch.Tensor.float, torch.FloatTensor
+        torch.Tensor.float, torch.FloatTensor = torch.Tensor.double, torch.DoubleTensor
+        torch.set_default_dtype(torch.float64)
+
+    def __exit__(self, *_):
+        torch.Tensor.float, torch.FloatTensor = self.kept
+        torch.set_default_dtype(torch.float32)

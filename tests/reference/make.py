@@ -1,4 +1,4 @@
-"""Record every golden file: python make.py OUT LATENT_DIFFUSION K_DIFFUSION SPANDREL BASICSR."""
+"""Record every golden file: see README.md for where the arguments come from."""
 
 import subprocess
 import sys
@@ -7,12 +7,13 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def main(out, latent_diffusion, k_diffusion, spandrel, basicsr):
+def main(out, latent_diffusion, k_diffusion, comfyui, spandrel, basicsr):
     both = [latent_diffusion, k_diffusion]
     scripts = {
         "noise": [],
-        "schedules": both,
+        "schedules": [*both, comfyui],
         "samplers": both,
+        "walks": [*both, comfyui],
         "networks": both[:1],
         "checkpoints": [],
         "guidance": [],

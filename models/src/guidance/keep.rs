@@ -8,7 +8,7 @@
 use burn::tensor::Tensor;
 
 use super::space::Space;
-use crate::prediction::{Network, Prediction};
+use crate::prediction::{Both, Network, Prediction};
 use crate::schedule::NoiseSchedule;
 
 /// A network that makes anew what a mask covers, and repeats the rest.
@@ -29,12 +29,22 @@ pub struct Keeping<'a> {
 
 impl Network for Keeping<'_> {
     fn predict(&self, x: Tensor<4>, t: f64) -> Tensor<4> {
+        self.predict_both(x, t).guided
+    }
+
+    fn predict_both(&self, x: Tensor<4>, t: f64) -> Both {
         let space = Space::at(t, self.schedule, self.prediction);
         let known = self.latent.clone() * space.signal + self.noise.clone() * space.spread;
         let seen = self.blend(x.clone(), known);
-        let out = self.network.predict(seen.clone(), t);
-        let clean = self.blend(space.clean(seen, out), self.latent.clone());
-        space.output(x, clean)
+        let both = self.network.predict_both(seen.clone(), t);
+        let kept = |out| {
+            let clean = self.blend(space.clean(seen.clone(), out), self.latent.clone());
+            space.output(x.clone(), clean)
+        };
+        Both {
+            guided: kept(both.guided),
+            negative: kept(both.negative),
+        }
     }
 }
 

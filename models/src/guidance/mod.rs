@@ -38,7 +38,7 @@ use burn::tensor::{Device, Tensor};
 use self::mean::Mean;
 use self::part::{Fit, Part};
 use self::space::Space;
-use crate::prediction::{Network, Prediction};
+use crate::prediction::{Both, Network, Prediction};
 use crate::schedule::NoiseSchedule;
 use crate::unet::Told;
 
@@ -196,19 +196,27 @@ impl<F: Fn(Tensor<4>, Tensor<1>, Told) -> Tensor<4>> Guided<F> {
 
 impl<F: Fn(Tensor<4>, Tensor<1>, Told) -> Tensor<4>> Network for Guided<F> {
     fn predict(&self, x: Tensor<4>, t: f64) -> Tensor<4> {
+        self.predict_both(x, t).guided
+    }
+
+    fn predict_both(&self, x: Tensor<4>, t: f64) -> Both {
         let mut says = self.says(&x, t);
         let positive = says.pop().expect("there is always a positive side");
-        let cfg = self.guidance.cfg();
-        match (says.pop(), says.pop(), self.guidance) {
-            (Some(negative), Some(bare), Guidance::Image { image, .. }) => {
-                bare.clone() + (positive - negative.clone()) * cfg + (negative - bare) * image
+        let Some(negative) = says.pop() else {
+            let guided = positive.clone();
+            return Both {
+                guided,
+                negative: positive,
+            };
+        };
+        let away = (positive.clone() - negative.clone()) * self.guidance.cfg();
+        let guided = match (says.pop(), self.guidance) {
+            (Some(bare), Guidance::Image { image, .. }) => {
+                bare.clone() + away + (negative.clone() - bare) * image
             }
-            (Some(negative), ..) => {
-                let e = negative.clone() + (positive.clone() - negative) * cfg;
-                self.rescaled(x, t, e, positive)
-            }
-            (None, ..) => positive,
-        }
+            _ => self.rescaled(x, t, negative.clone() + away, positive),
+        };
+        Both { guided, negative }
     }
 }
 

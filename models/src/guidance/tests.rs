@@ -704,7 +704,7 @@ mod keeping {
 
     use super::*;
     use crate::prediction::Denoiser;
-    use crate::sampler::{Sampler, Walk};
+    use crate::sampler::{Churn, Sampler, Walk};
     use crate::schedule::SigmaSchedule;
 
     fn keeping<'a>(bench: &'a Bench, network: &'a dyn Network, mask: Tensor<4>) -> Keeping<'a> {
@@ -751,6 +751,7 @@ mod keeping {
         let walk = |network: &dyn Network| {
             let mut noise = [draw(22, SHAPE)].into_iter();
             let sampler = Sampler::Euler {
+                churn: Churn::Off,
                 schedule: SigmaSchedule::Normal,
             };
             let model = Denoiser::new(network, &bench.schedule, bench.prediction);

@@ -1,20 +1,21 @@
 //! DDIM: Song et al. 2021 (arXiv 2010.02502).
 
 use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
 
-use super::{Draw, OnStep, Stopped, tell};
-use crate::prediction::Denoiser;
+use super::{Run, Stopped};
+use crate::choice::choices;
 use crate::schedule::NoiseSchedule;
 
-/// Where the last step of [`ddim`] lands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FinalAlpha {
-    /// On ᾱ₀: a trace of noise stays. CompVis; diffusers' `set_alpha_to_one=False`.
-    #[default]
-    First,
-    /// On 1: the clean latent. diffusers' `set_alpha_to_one=True`.
-    One,
+choices! {
+    /// Where the last step of DDIM lands.
+    #[derive(Copy)]
+    pub enum FinalAlpha {
+        /// On the first timestep, a trace of noise left: the paper's code, and diffusers'
+        /// `set_alpha_to_one=False`.
+        First,
+        /// On the clean latent: diffusers' `set_alpha_to_one=True`.
+        One,
+    }
 }
 
 impl FinalAlpha {
@@ -35,25 +36,22 @@ impl FinalAlpha {
 /// With `eta` above 0 every step draws, as in diffusers; at 0 none does, while CompVis
 /// draws and multiplies by 0.
 pub fn ddim(
-    model: &Denoiser<'_>,
+    run: &mut Run<'_>,
     mut x: Tensor<4>,
     times: &[usize],
     end: f64,
     eta: f64,
-    draw: &mut Draw<'_>,
-    on_step: &mut OnStep<'_>,
 ) -> Result<Tensor<4>, Stopped> {
-    let alpha_bar = |t: usize| model.schedule().alpha_bar(t);
+    let table = run.schedule();
     for (i, &t) in times.iter().enumerate() {
-        let a = alpha_bar(t);
-        let a_p = times.get(i + 1).map_or(end, |&p| alpha_bar(p));
-        let guess = model.guess(x, t);
-        tell(on_step, i, times.len(), &guess.x0)?;
+        let a = table.alpha_bar(t);
+        let a_p = times.get(i + 1).map_or(end, |&p| table.alpha_bar(p));
+        let guess = run.guess(&x, t)?;
         let sigma = eta * ((1.0 - a_p) / (1.0 - a) * (1.0 - a / a_p)).max(0.0).sqrt();
         let towards = (1.0 - a_p - sigma * sigma).max(0.0).sqrt(); // "direction pointing to xₜ"
         x = guess.x0 * a_p.sqrt() + guess.eps * towards;
         if eta > 0.0 {
-            x = x.clone() + draw(&x) * sigma;
+            x = x.clone() + run.draw(&x) * sigma;
         }
     }
     Ok(x)

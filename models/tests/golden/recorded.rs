@@ -73,6 +73,24 @@ impl Recording {
         text.collect()
     }
 
+    /// Whether a tensor was recorded.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.tensors.contains_key(key)
+    }
+
+    /// A tensor of `[n, …]` as its `n` rows of four dimensions, in f32.
+    pub(crate) fn rows(&self, key: &str) -> Vec<Tensor<4>> {
+        let (shape, numbers) = self.entry(key);
+        let row = |part: &[f64]| {
+            let numbers: Vec<f32> = part.iter().map(|n| *n as f32).collect();
+            Tensor::from_data(
+                TensorData::new(numbers, shape[1..].to_vec()),
+                &Device::flex(),
+            )
+        };
+        numbers.chunks(numbers.len() / shape[0]).map(row).collect()
+    }
+
     /// A number of the file's metadata.
     pub(crate) fn number(&self, key: &str) -> f64 {
         self.meta[key].parse().unwrap()

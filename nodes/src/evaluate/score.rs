@@ -27,7 +27,7 @@ pub(super) struct Painter<'a> {
     pub(super) unet: &'a Unet,
     pub(super) vae: &'a Vae,
     pub(super) text: &'a TextEncoder,
-    pub(super) sampler: Sampler,
+    pub(super) sampler: &'a Sampler,
     pub(super) walk: Walk,
     pub(super) cfg: f64,
     pub(super) size: usize,

@@ -1,5 +1,6 @@
 //! The nodes at work: graphs over a model of a few channels, made here.
 
+mod choices;
 mod conditioning;
 mod examples;
 mod list;

@@ -1,0 +1,142 @@
+//! Samplers as a graph writes them: read, run, and refused at their place.
+
+use ldm_models::choice::{Choice, Kind, Part, Value};
+use ldm_models::sampler::{Sampler, SamplerName, SchedulerName};
+
+use super::{Lab, MODEL};
+use crate::values::Latent;
+
+fn denoise(sampler: &str) -> String {
+    format!(
+        r#"{MODEL}"latent": Denoise(
+            unet: "model", latent: "noise", positive: "wanted", negative: "empty",
+            sampler: {sampler}, steps: 4, cfg: 1.5, seed: 7,
+        ),"#
+    )
+}
+
+#[test]
+fn samplers_and_schedules_read_as_a_person_writes_them() {
+    let lab = Lab::new();
+    for sampler in [
+        "Ddim",
+        "Ddim(eta: 0)",
+        "Ddim(spacing: Leading(offset: 1), end: One)",
+        "Euler(schedule: Karras(rho: 7.0))",
+        "Euler(churn: On(s_churn: 40, s_tmax: 50.5))",
+        "Euler(schedule: Sigmas(sigmas: [14.6, 7.0, 2, 0.3, 0]))",
+        "DpmPlusPlus2M(schedule: Karras)",
+        "DpmPlusPlus2MSde(solver_type: Heun, noise: Fresh(plus: 0), schedule: Exponential)",
+        "UniPc(order: 2, bh: Bh1, schedule: Spaced(spacing: LinspaceOpen))",
+        r#"Named(sampler: "dpmpp_2m_sde", scheduler: "karras")"#,
+        r#"Named(sampler: "DPMSolverMultistepScheduler", scheduler: "own")"#,
+    ] {
+        assert!(
+            lab.plan(&denoise(sampler), &["latent"]).is_ok(),
+            "{sampler}"
+        );
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_sampler_is_said_at_its_place() {
+    let lab = Lab::new();
+    for (sampler, wanted) in [
+        ("Eular", "did you mean `Euler`?"),
+        ("Euler(schedule: Karas)", "did you mean `Karras`?"),
+        (
+            "Euler(schedule: Karras(roh: 7.0))",
+            "`Karras` has no field `roh`",
+        ),
+        (
+            "EulerAncestral(eta: 2.0)",
+            "`eta` takes 0.0 to 1.0, found 2",
+        ),
+        (
+            "Heun(churn: On(s_churn: -1))",
+            "`s_churn` takes 0.0 to 1000.0",
+        ),
+        ("Euler(churn: true)", "wants Off | On, found"),
+        (
+            "Euler(schedule: Sigmas(sigmas: [1.0, 2.0, 0.0]))",
+            "noise levels fall",
+        ),
+        (
+            "Euler(schedule: Sigmas(sigmas: [1.0, 0.0]))",
+            "make `steps` 1",
+        ),
+        ("DpmMultistep(algorithm: DpmSolver)", "give `end: Least`"),
+        ("Pndm()", ""),
+        (r#"Named(sampler: "dpmpp_2mm")"#, "did you mean `dpmpp_2m`?"),
+        (
+            r#"Named(sampler: "euler", scheduler: "karas")"#,
+            "did you mean `karras`?",
+        ),
+        (r#"Named(sampler: 3)"#, "wants Text, found Int"),
+    ] {
+        if wanted.is_empty() {
+            assert!(
+                lab.plan(&denoise(sampler), &["latent"]).is_ok(),
+                "{sampler}"
+            );
+            continue;
+        }
+        let said = lab.refusal(&denoise(sampler));
+        assert!(
+            said.contains(wanted),
+            "{sampler}: wanted {wanted:?} in:\n{said}"
+        );
+    }
+}
+
+/// The text a person would write for a value.
+fn text(value: &Value, kind: Kind) -> String {
+    match (value, kind) {
+        (Value::Bool(value), _) => value.to_string(),
+        (Value::Int(value), _) => value.to_string(),
+        (Value::Float(value), _) => format!("{value:?}"),
+        (Value::Floats(values), _) => format!("{values:?}"),
+        (Value::Name(name), _) => format!("{name:?}"),
+        (Value::Choice(name, values), Kind::Choice(variants)) => {
+            let variant = variants().iter().find(|v| v.name == *name).unwrap();
+            let fields = variant.fields.iter().zip(values);
+            let fields = fields.map(|(f, v)| format!("{}: {}", f.name, text(v, f.kind)));
+            format!("{name}({})", fields.collect::<Vec<_>>().join(", "))
+        }
+        (Value::Choice(..), _) => panic!("a choice of no choice"),
+    }
+}
+
+#[test]
+fn every_sampler_written_out_in_full_is_the_one_left_at_its_defaults() {
+    let lab = Lab::new();
+    for variant in Sampler::variants() {
+        let usual = Sampler::usual(variant.name).unwrap();
+        let full = text(&usual.to_value(), Kind::Choice(Sampler::variants));
+        let shown = |sampler: &str| {
+            let plan = lab.plan(&denoise(sampler), &["latent"]);
+            let plan = plan.unwrap_or_else(|_| panic!("{sampler}"));
+            format!("{:?}", plan.node("latent").unwrap().settings())
+        };
+        assert_eq!(shown(&full), shown(variant.name));
+    }
+}
+
+#[test]
+fn every_name_of_comfyui_gives_a_latent() {
+    let mut lab = Lab::new();
+    let names = SamplerName::comfy_ui();
+    let schedulers = SchedulerName::all();
+    for (i, name) in names.iter().enumerate() {
+        let scheduler = schedulers[i % 9];
+        let sampler = format!(r#"Named(sampler: "{name}", scheduler: "{scheduler}")"#);
+        let report = lab.run(&denoise(&sampler), &["latent"]);
+        let latent = report.value::<Latent>("latent.latent").unwrap();
+        let finite = latent
+            .numbers
+            .numbers()
+            .iter()
+            .all(|number| number.is_finite());
+        assert!(finite, "{sampler}");
+    }
+}
