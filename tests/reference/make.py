@@ -1,4 +1,7 @@
-"""Record every golden file: python make.py OUT LATENT_DIFFUSION K_DIFFUSION SPANDREL BASICSR."""
+"""Record every golden file.
+
+Run: python make.py OUT_DIR LATENT_DIFFUSION K_DIFFUSION SPANDREL BASICSR OPEN_CLIP COMFYUI TAMING
+"""
 
 import subprocess
 import sys
@@ -7,13 +10,14 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def main(out, latent_diffusion, k_diffusion, spandrel, basicsr):
+def main(out, latent_diffusion, k_diffusion, spandrel, basicsr, *texts):
     both = [latent_diffusion, k_diffusion]
     scripts = {
         "noise": [],
         "schedules": both,
         "samplers": both,
         "networks": both[:1],
+        "text": texts,
         "checkpoints": [],
         "guidance": [],
         "upscale": [spandrel, basicsr],
