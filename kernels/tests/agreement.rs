@@ -315,6 +315,34 @@ fn bits_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
+fn a_token_under_causal_attention_sees_what_attention_over_its_past_sees() {
+    let (device, shape) = (Device::flex(), [2, 3, 77, 16]);
+    let count = shape.iter().product();
+    let [q, k, v] = [1, 2, 3].map(|seed| {
+        let data = TensorData::new(numbers(count, seed), shape);
+        Tensor::<4>::from_data(data, &device)
+    });
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let run = || read(ours::causal_attention(q.clone(), k.clone(), v.clone()));
+        pool.unwrap().install(run)
+    };
+    let whole = run(1);
+    assert_eq!(whole, run(3), "bits do not depend on the number of threads");
+    for at in [0, 1, 40, 76] {
+        let past = |x: &Tensor<4>| x.clone().narrow(2, 0, at + 1);
+        let alone = ours::attention(q.clone().narrow(2, at, 1), past(&k), past(&v));
+        let row = Tensor::<4>::from_data(TensorData::new(whole.clone(), shape), &device);
+        close(
+            &read(row.narrow(2, at, 1)),
+            &read(alone),
+            TOLERANCE,
+            "a row",
+        );
+    }
+}
+
+#[test]
 fn zeros_and_huge_values_give_what_the_reference_gives() {
     for case in cases() {
         for value in [0.0, 1e15, -1e15] {

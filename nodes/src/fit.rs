@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ldm_engine::{Error, Result};
 use ldm_models::unet::LabelConfig;
 
+use crate::ready;
 use crate::values::{
     Area, ConditioningFacts, EntryFacts, HintFacts, LatentFacts, LatentSpace, MOST_NUMBERS,
     UnetAbout,
@@ -171,7 +172,9 @@ impl Fit<'_> {
             Some(LabelConfig::Vector(wanted)) => (wanted, "a vector"),
         };
         match known {
-            Some([batch, found]) if found == wanted => check_batch(port, batch, self.latent.batch),
+            Some([batch, found]) if found == wanted || ready::completes(found, wanted) => {
+                check_batch(port, batch, self.latent.batch)
+            }
             Some([_, found]) => {
                 let message = format!("this UNet takes {what} of {wanted} numbers, found {found}");
                 Err(Error::at(port, message).hint("use the text encoder of the same model"))

@@ -6,6 +6,7 @@ use burn::tensor::{DType, Tensor};
 use ldm_engine::{Error, Identity, Reporter, Result};
 use ldm_models::guidance::{Condition, ControlHint};
 use ldm_models::resize::Method;
+use ldm_models::text::Sizes;
 use ldm_models::unet::LabelConfig;
 
 use crate::array::Array;
@@ -13,6 +14,14 @@ use crate::image_scale::scaled;
 use crate::machine::Machine;
 use crate::sampling::Sides;
 use crate::values::{Conditioning, Entry, Hint, UnetAbout};
+
+/// Whether a text's vector of `found` numbers makes one of `wanted` with Stable Diffusion XL's
+/// sizes behind it, or its refiner's.
+pub(crate) fn completes(found: usize, wanted: usize) -> bool {
+    [true, false]
+        .map(|two| Sizes::width(found, two))
+        .contains(&wanted)
+}
 
 /// Makes entries ready for a latent of one size.
 pub(crate) struct Ready<'a> {
@@ -56,7 +65,8 @@ impl Ready<'_> {
             );
             self.reporter.note(note);
         }
-        let entries = told.entries.iter().map(|entry| self.entry(entry));
+        let shown = port == "positive";
+        let entries = told.entries.iter().map(|entry| self.entry(entry, shown));
         let ready: Result<_> = entries.collect();
         ready.map_err(|e: Error| {
             let hint = e.hint_text().map(str::to_owned);
@@ -65,7 +75,7 @@ impl Ready<'_> {
         })
     }
 
-    fn entry(&mut self, entry: &Entry) -> Result<Condition> {
+    fn entry(&mut self, entry: &Entry, shown: bool) -> Result<Condition> {
         let (size, factor) = (self.size, self.about.space.factor);
         let mask = entry.mask.as_ref().map(|mask| mask.resized(size));
         let area = entry.area;
@@ -73,20 +83,40 @@ impl Ready<'_> {
             .map(|area| area.places(size, factor, mask.as_ref()))
             .transpose()?;
         self.check_class(entry.vector.as_ref())?;
-        let labelled = self.about.config.label;
+        // Text encoders give a vector whether or not the network was trained with one.
+        let vector = entry
+            .vector
+            .as_ref()
+            .filter(|_| self.about.config.label.is_some());
+        let vector = vector.map(|vector| self.sized(vector, shown));
         let hints = entry.hints.iter().map(|hint| self.hint(hint));
         let controls = hints.collect::<Result<_>>()?;
         Ok(Condition {
             tokens: self.tensor(entry.tokens.as_ref()),
             channels: self.tensor(entry.channels.as_ref()),
-            // Text encoders give a vector whether or not the network was trained with one.
-            vector: labelled.and(self.tensor(entry.vector.as_ref())),
+            vector: self.tensor(vector.as_ref()),
             area,
             mask: self.tensor(mask.as_ref()),
             strength: entry.strength,
             span: entry.span,
             controls,
         })
+    }
+
+    /// A text's vector, with the sizes of the picture behind it where the network wants them
+    /// and nobody told any.
+    fn sized(&self, vector: &Array<2>, shown: bool) -> Array<2> {
+        let [batch, found] = vector.shape();
+        let Some(LabelConfig::Vector(wanted)) = self.about.config.label else {
+            return vector.clone();
+        };
+        let sizes = Sizes::of(self.size.map(|side| side * self.about.space.factor), shown);
+        let rows = vector.numbers().chunks(found.max(1));
+        let rows: Option<Vec<_>> = rows.map(|row| sizes.behind(row, wanted)).collect();
+        rows.map_or_else(
+            || vector.clone(),
+            |rows| Array::new([batch, wanted], rows.concat()),
+        )
     }
 
     /// Whether a class is one of the network's.

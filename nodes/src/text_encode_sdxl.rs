@@ -2,7 +2,7 @@
 
 use ldm_engine::{Ctx, Error, Facts, In, Node, ReadPath, Result};
 use ldm_models::inversion::Inversion;
-use ldm_models::text::size_vector;
+use ldm_models::text::Sizes;
 
 use crate::array::Array;
 use crate::machine::Machine;
@@ -15,11 +15,11 @@ use crate::values::{
 ///
 /// XL was told of each training picture its size before it was scaled, where it was cropped and
 /// to which size: a large original and no crop ask for a sharp picture with its subject in the
-/// middle. The refiner was told a score in place of the last size. `TextEncode` reads the text
-/// alike, and leaves the sizes to be told by whoever denoises.
+/// middle. The refiner was told a score in place of the last size. After `TextEncode` the sizes
+/// are those of the picture that is made.
 ///
 /// ```ron
-/// "large": TextEncodeSdxl(text_encoder: "sdxl", text: "a red house by a lake, at night")
+/// "sized": TextEncodeSdxl(text_encoder: "sdxl", text: "a red house by a lake, at night")
 /// ```
 #[derive(Node)]
 #[node(device)]
@@ -79,31 +79,29 @@ impl TextEncodeSdxl {
         }
     }
 
-    /// What the network is told in numbers; ComfyUI and diffusers have the same order.
-    fn numbers(&self, about: &TextEncoderAbout) -> Vec<f64> {
-        let (width, height) = (self.original_width, self.original_height);
-        let mut numbers = vec![height, width, self.crop_top, self.crop_left];
-        if about.config.clips().len() == 2 {
-            numbers.push(self.target_height.unwrap_or(height));
-            numbers.push(self.target_width.unwrap_or(width));
+    fn sizes(&self) -> Sizes {
+        let [height, width] = [self.original_height, self.original_width];
+        let target = [
+            self.target_height.unwrap_or(height),
+            self.target_width.unwrap_or(width),
+        ];
+        let pixels = |numbers: [u32; 2]| numbers.map(f64::from);
+        Sizes {
+            original: pixels([height, width]),
+            crop: pixels([self.crop_top, self.crop_left]),
+            target: pixels(target),
+            score: self.aesthetic_score,
         }
-        let numbers = numbers.into_iter().map(f64::from);
-        let score = (about.config.clips().len() == 1).then_some(self.aesthetic_score);
-        numbers.chain(score).collect()
     }
+}
 
-    fn facts_of(&self, about: &TextEncoderAbout, prompt: &Prompt<'_>) -> Result<EntryFacts> {
-        let told = prompt.facts(about)?;
-        let Some([one, _]) = told.vector else {
-            let message = "gives no vector for the whole text, which Stable Diffusion XL wants";
-            return Err(Error::at("text_encoder", message).hint("for other models: `TextEncode`"));
-        };
-        let width = size_vector(&[], &self.numbers(about)).len();
-        Ok(EntryFacts {
-            vector: told.vector.map(|[_, pooled]| [one, pooled + width]),
-            ..told
-        })
-    }
+/// How wide the vector becomes.
+fn wide(about: &TextEncoderAbout) -> Result<usize> {
+    let pooled = about.config.vector().ok_or_else(|| {
+        let message = "gives no vector for the whole text, which Stable Diffusion XL wants";
+        Error::at("text_encoder", message).hint("for other models: `TextEncode`")
+    })?;
+    Ok(Sizes::width(pooled, about.config.clips().len() == 2))
 }
 
 impl Node for TextEncodeSdxl {
@@ -112,8 +110,9 @@ impl Node for TextEncodeSdxl {
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
         let embeddings = embeddings(&self.embeddings, |path| facts.open(path))?;
         if let Some(about) = facts.of::<TextEncoderAbout, _>(&self.text_encoder) {
-            let told = self.facts_of(&about, &self.prompt(embeddings, &about))?;
-            facts.give(ConditioningFacts::from(told));
+            let told = self.prompt(embeddings, &about).facts(&about)?;
+            let vector = Some([1, wide(&about)?]);
+            facts.give(ConditioningFacts::from(EntryFacts { vector, ..told }));
         }
         Ok(())
     }
@@ -122,17 +121,13 @@ impl Node for TextEncodeSdxl {
         let machine = ctx.extension::<Machine>()?;
         let encoder = ctx.get(&self.text_encoder);
         let embeddings = embeddings(&self.embeddings, |path| ctx.open(path))?;
+        let wide = wide(encoder.about())?;
         let prompt = self.prompt(embeddings, encoder.about());
-        self.facts_of(encoder.about(), &prompt)?;
         let Told { tokens, vector } = prompt.encode(&encoder, &machine, &ctx.reporter())?;
-        let numbers = self.numbers(encoder.about());
-        let vector = vector.map(|pooled| {
-            let vector = size_vector(pooled.numbers(), &numbers);
-            Array::new([1, vector.len()], vector)
-        });
+        let vector = vector.and_then(|pooled| self.sizes().behind(pooled.numbers(), wide));
         Ok(Conditioning::from(Entry {
             tokens: Some(tokens),
-            vector,
+            vector: vector.map(|vector| Array::new([1, wide], vector)),
             ..Entry::default()
         }))
     }

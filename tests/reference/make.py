@@ -1,4 +1,7 @@
-"""Record every golden file: see README.md for where the arguments come from."""
+"""Record every golden file: python make.py OUT SOURCES
+
+SOURCES is the folder with other people's code; README.md says what it holds and at which versions.
+"""
 
 import subprocess
 import sys
@@ -6,24 +9,32 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
+LDM, KD, COMFY = "latent-diffusion", "k-diffusion", "ComfyUI"
 
-def main(out, latent_diffusion, k_diffusion, comfyui, spandrel, basicsr):
-    both = [latent_diffusion, k_diffusion]
-    scripts = {
-        "noise": [],
-        "schedules": [*both, comfyui],
-        "samplers": both,
-        "walks": [*both, comfyui],
-        "networks": both[:1],
-        "checkpoints": [],
-        "guidance": [],
-        "upscale": [spandrel, basicsr],
-        "control": [],
-    }
-    for script, sources in scripts.items():
+# A script, and the sources it is given, in its order.
+SCRIPTS = {
+    "noise": [],
+    "schedules": [LDM, KD, COMFY],
+    "samplers": [LDM, KD],
+    "walks": [LDM, KD, COMFY],
+    "networks": [LDM],
+    "autoencoders": [LDM, "taming-transformers"],
+    "unets": [LDM],
+    "text": ["open_clip", COMFY, "taming-transformers"],
+    "checkpoints": [],
+    "guidance": [],
+    "upscale": ["spandrel", "basicsr-1.4.2"],
+    "control": [],
+    "adapters": [],
+    "parity": ["diffusers", LDM],
+}
+
+
+def main(out, sources):
+    for script, names in SCRIPTS.items():
         # A process each: the stand-ins that one script puts in place stay out of the next.
-        command = [sys.executable, str(HERE / f"{script}.py"), out, *sources]
-        subprocess.run(command, check=True)
+        paths = [str(Path(sources) / name) for name in names]
+        subprocess.run([sys.executable, str(HERE / f"{script}.py"), out, *paths], check=True)
 
 
 if __name__ == "__main__":

@@ -249,13 +249,18 @@ i'm you're they've she'll he'd isn't don't it's rock'n'roll o'clock 'tis y'all'v
 FOREIGN = """café naïve Ångström über straße STRASSE ΣΟΦΟΣ ὈΔΥΣΣΕΎΣ Ελλάδα москва Київ İstanbul
 ISTANBUL ılık ﬁne ﬃ Ⅷ ½ ³ x² ｆｕｌｌ ①② 東京タワー 猫と犬 北京 夜の街 한국어 서울 漢字かな混じり ภาษาไทย हिन्दी
 العربية עברית e\u0301a\u0300 n\u0303 \u1e9b\u0323 𝓯𝓪𝓷𝓬𝔂 𝕳𝖊𝖑𝖑𝖔 Ǆ ŉ ﷺ ꙮ ᏣᎳᎩ""".split()
-MARKS = list(",.;:!?-_/\\|()[]{}<>@#$%^&*+=~`'\"") + "... ?! :) :-( <3 -> => -- *** ((( ))) $$$ 1.2".split()
+MARKS = list(",.;:!?-_/\\|()[]{}<>@#$%^&*+=~`'\"")
+MARKS += "... ?! :) :-( <3 -> => -- *** ((( ))) $$$ 1.2".split()
 MARKS += "“ ” ‘ ’ « » – — … ¿ ¡ 、 。 「 」 ・ ％ ° © ™ € ₽ № × ÷ ≠ ∞".split()
-EMOJI = """😀 😂 ❤️ 🔥 👍🏽 👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 🐉 ✨ ☕ 1️⃣ 🤦🏿‍♀️ 🎨 🌃 ☃ ♥""".split()
-SPACES = [" ", " ", " ", " ", "  ", "\t", "\n", "\r\n", "\u00a0", "\u3000", "\u2009", "\u200b", "\ufeff", "\x0b", "\x85"]
-ENTITIES = "&amp; &lt;b&gt; &quot;art&quot; &#39; &nbsp; &eacute; &#x1F600; &amp;amp; &notanentity; <br/>".split()
-SPECIAL = "<|endoftext|> <|startoftext|> <|ENDOFTEXT|> <start_of_text> <end_of_text> !<start_of_text>".split()
-SPECIAL += "x<end_of_text> <|endoftext <|endoftext|>a \x00 \x01 \x7f \ue000 \U000f0000 \ufffd".split(" ")
+EMOJI = "😀 😂 ❤️ 🔥 👍🏽 👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 🐉 ✨ ☕ 1️⃣ 🤦🏿‍♀️ 🎨 🌃 ☃ ♥".split()
+SPACES = [" ", " ", " ", " ", "  ", "\t", "\n", "\r\n", "\u00a0", "\u3000"]
+SPACES += ["\u2009", "\u200b", "\ufeff", "\x0b", "\x85"]
+ENTITIES = "&amp; &lt;b&gt; &quot;art&quot; &#39; &nbsp; &eacute; &#x1F600;".split()
+ENTITIES += "&amp;amp; &notanentity; <br/>".split()
+SPECIAL = "<|endoftext|> <|startoftext|> <|ENDOFTEXT|>".split()
+SPECIAL += "<start_of_text> <end_of_text> !<start_of_text>".split()
+SPECIAL += ["x<end_of_text>", "<|endoftext", "<|endoftext|>a", "\x00", "\x01", "\x7f"]
+SPECIAL += ["\ue000", "\U000f0000", "\ufffd"]
 
 
 def letter(rng):
@@ -589,9 +594,12 @@ def box(rng):
 def size_vectors(out):
     from diffusers.models.embeddings import get_timestep_embedding
 
-    numbers = [[1024, 1024, 0, 0, 1024, 1024], [768, 1344, 16, 250, 832, 1216], [64, 4096, 0, 1, 6, 2.5]]
-    numbers = torch.tensor(numbers)
-    rows = lambda x: get_timestep_embedding(x.flatten(), 256, True, 0).reshape(len(x), -1)  # noqa: E731
+    numbers = [[1024, 1024, 0, 0, 1024, 1024], [768, 1344, 16, 250, 832, 1216]]
+    numbers = torch.tensor([*numbers, [64, 4096, 0, 1, 6, 2.5]])
+
+    def rows(x):
+        return get_timestep_embedding(x.flatten(), 256, True, 0).reshape(len(x), -1)
+
     single = rows(numbers)
     with networks.double_precision(*networks.WIDENED):
         kept, torch.Tensor.float = torch.Tensor.float, torch.Tensor.double

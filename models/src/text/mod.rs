@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bert::{TextTransformer, TextTransformerConfig};
 pub use clip::{Activation, ClipConfig, ClipText};
-pub use sizes::size_vector;
+pub use sizes::{Sizes, size_vector};
 
 use crate::error::{Error, Result};
 

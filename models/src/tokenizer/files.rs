@@ -97,7 +97,10 @@ fn byte_pairs(vocab: &str, merges: &str) -> Result<String, TokenizerError> {
             { "type": "Lowercase" },
         ] },
         "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
-            { "type": "Split", "pattern": { "Regex": WORD }, "behavior": "Removed", "invert": true },
+            {
+                "type": "Split", "pattern": { "Regex": WORD }, "behavior": "Removed",
+                "invert": true,
+            },
             { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true },
         ] },
         "post_processor": {

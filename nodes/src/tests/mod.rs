@@ -25,7 +25,7 @@ use ldm_models::noise::Noise;
 use ldm_models::schedule::ScheduleConfig;
 use ldm_models::text::{ClipConfig, TextTransformerConfig};
 use ldm_models::tokenizer::Tokenizer;
-use ldm_models::unet::{Heads, UNetConfig};
+use ldm_models::unet::{Heads, LabelConfig, UNetConfig};
 use ldm_models::weights::manifest::{TextConfig, TextPart, UNetPart, VaeConfig, VaePart};
 use ldm_models::weights::{LatentSpec, Manifest, SaveAs, TensorWriter, save};
 
@@ -208,6 +208,8 @@ pub(super) struct Tiny {
     pub(super) shown: usize,
     /// Residual blocks a level of the UNet.
     pub(super) blocks: usize,
+    /// What else the UNet is told of a picture.
+    pub(super) label: Option<LabelConfig>,
 }
 
 impl Default for Tiny {
@@ -219,6 +221,7 @@ impl Default for Tiny {
             seed: 1,
             shown: 0,
             blocks: 1,
+            label: None,
         }
     }
 }
@@ -250,7 +253,7 @@ fn make_model(folder: &Path, tiny: &Tiny, machine: &Machine) {
         transformer_depth: vec![1],
         groups: 2,
         middle_depth: None,
-        label: None,
+        label: tiny.label,
         scale_shift: false,
         resblock_updown: false,
     };

@@ -1,9 +1,10 @@
 //! Texts through the nodes: weights, embeddings, layers, and the two networks of XL.
 
-use ldm_models::text::{ClipConfig, TextConfig};
+use ldm_models::text::{ClipConfig, Sizes, TextConfig};
+use ldm_models::unet::LabelConfig;
 
-use super::{Lab, MODEL, two_clips};
-use crate::values::{Conditioning, Entry};
+use super::{Lab, MODEL, Tiny, two_clips};
+use crate::values::{Conditioning, Entry, Latent};
 
 fn encoded(lab: &mut Lab, nodes: &str, name: &str) -> Entry {
     let report = lab.run(nodes, &[name]);
@@ -100,9 +101,43 @@ fn an_earlier_layer_gives_other_tokens_and_the_same_vector() {
         r#"{MODEL} "told": TextEncode(text_encoder: "model", text: "", clip_skip: 2),"#
     ));
     assert!(
-        said.contains("`clip_skip`") && said.contains("leave it out"),
+        said.contains("is of CLIP's text encoders") && said.contains("leave it out"),
         "{said}"
     );
+}
+
+#[test]
+fn a_network_that_wants_sizes_is_told_those_of_the_picture_where_the_text_tells_none() {
+    let mut lab = Lab::new();
+    lab.text_model("sdxl", two_clips());
+    let tiny = Tiny {
+        width: 10,
+        label: Some(LabelConfig::Vector(Sizes::width(5, true))),
+        ..Tiny::default()
+    };
+    lab.model("xl", &tiny);
+    let mut drawn = |text: &str| {
+        let nodes = format!(
+            r#""model": LoadModel(path: "weights/xl"),
+            "sdxl": LoadModel(path: "weights/sdxl"),
+            "noise": EmptyLatent(vae: "model", width: 32, height: 16),
+            "told": {text},
+            "latent": Denoise(unet: "model", latent: "noise", positive: "told", steps: 2),"#
+        );
+        let report = lab.run(&nodes, &["latent"]);
+        let latent = report.value::<Latent>("latent.latent").unwrap();
+        latent.numbers.numbers().to_vec()
+    };
+    let told = drawn(r#"TextEncode(text_encoder: "sdxl", text: "a")"#);
+    let sized = |width: usize| {
+        format!(
+            r#"TextEncodeSdxl(
+                text_encoder: "sdxl", text: "a", original_width: {width}, original_height: 16,
+            )"#
+        )
+    };
+    assert_eq!(told, drawn(&sized(32)));
+    assert_ne!(told, drawn(&sized(64)));
 }
 
 #[test]
@@ -173,6 +208,25 @@ fn an_embedding_for_another_model_and_a_text_encoder_without_vector_are_refused(
         said.contains("gives no vector for the whole text"),
         "{said}"
     );
+}
+
+#[test]
+fn a_vocabulary_of_more_ids_than_the_embedding_has_rows_is_refused() {
+    let lab = Lab::new();
+    let short = ClipConfig {
+        vocab_size: 40_000,
+        pad: 0,
+        end: Some(1),
+        width: 8,
+        layers: 1,
+        heads: 2,
+        feed: 8,
+        ..ClipConfig::vit_l()
+    };
+    lab.text_model("short", TextConfig::Clip(short));
+    let said = lab.refusal(r#""short": LoadModel(path: "weights/short"),"#);
+    let wanted = "has ids up to 49407, wanted less than vocab_size, 40000";
+    assert!(said.contains(wanted), "{said}");
 }
 
 #[test]
