@@ -12,6 +12,7 @@
 pub mod adapter;
 pub mod autoencoder;
 pub mod control;
+pub mod conditioner;
 pub mod error;
 pub mod guidance;
 pub mod inversion;

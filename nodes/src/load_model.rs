@@ -18,6 +18,7 @@ use crate::values::{TextEncoder, Unet, Vae};
 /// "model": LoadModel(path: "weights/text")
 /// ```
 #[derive(Node)]
+#[node(version = 2)]
 pub(crate) struct LoadModel {
     /// The model's folder.
     path: ReadPath,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ldm_engine::{Error, Reporter, Result};
-use ldm_models::weights::manifest::{TextPart, UNetPart, VaeConfig, VaePart};
+use ldm_models::weights::manifest::{TextPart, UNetPart, VaePart};
 use ldm_models::weights::{LatentSpec, Manifest, SaveAs, save};
 
 use crate::machine::Machine;
@@ -44,14 +44,11 @@ impl Abouts {
                 )
             });
         let vae = manifest.vae.as_ref().map(|part| {
-            let VaeConfig::Kl(config) = part.config.clone();
-            (
-                VaeAbout {
-                    config,
-                    scale: latent.scale,
-                },
-                part.file.clone(),
-            )
+            let about = VaeAbout {
+                config: part.config.clone(),
+                scale: latent.scale,
+            };
+            (about, part.file.clone())
         });
         let text = manifest.text_encoder.as_ref().map(|part| {
             let tokenizer = match &part.tokenizer[..] {
@@ -83,7 +80,7 @@ pub(crate) fn latent(
         scale,
     };
     let of_unet = unet.map(|unet| spec(unet.space, unet.config.out_channels));
-    let of_vae = vae.map(|vae| spec(vae.space(), vae.config.embed_dim));
+    let of_vae = vae.map(|vae| spec(vae.space(), vae.config.embed_dim()));
     let differ = |what: &str, u: String, v: String| {
         let message = format!("the UNet's latents have {what} {u}, the autoencoder's {v}");
         Err(Error::at("vae", message).hint("save a UNet with the autoencoder it was trained on"))
@@ -114,7 +111,7 @@ pub(crate) struct Filling<'a> {
 impl Filling<'_> {
     pub(crate) fn vae(&mut self, vae: &Vae) -> Result<()> {
         let file = self.weights("vae.safetensors", vae)?;
-        let config = VaeConfig::Kl(vae.about().config.clone());
+        let config = vae.about().config.clone();
         self.manifest.vae = Some(VaePart { file, config });
         Ok(())
     }

@@ -1,4 +1,7 @@
-"""Record every golden file: python make.py OUT LATENT_DIFFUSION K_DIFFUSION SPANDREL BASICSR."""
+"""Record every golden file: the README beside this says what it takes.
+
+python make.py OUT_DIR LATENT_DIFFUSION K_DIFFUSION SPANDREL BASICSR TAMING_TRANSFORMERS
+"""
 
 import subprocess
 import sys
@@ -7,13 +10,15 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def main(out, latent_diffusion, k_diffusion, spandrel, basicsr):
+def main(out, latent_diffusion, k_diffusion, spandrel, basicsr, taming):
     both = [latent_diffusion, k_diffusion]
     scripts = {
         "noise": [],
         "schedules": both,
         "samplers": both,
         "networks": both[:1],
+        "autoencoders": [latent_diffusion, taming],
+        "unets": both[:1],
         "checkpoints": [],
         "guidance": [],
         "upscale": [spandrel, basicsr],

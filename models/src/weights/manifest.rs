@@ -32,7 +32,7 @@ use ron::extensions::Extensions;
 use serde::{Deserialize, Serialize};
 
 use super::{KeyTable, NoPatch, TensorFile, faults, load, write_atomically};
-use crate::autoencoder::{KlAutoencoder, KlAutoencoderConfig};
+use crate::autoencoder::Autoencoder;
 use crate::error::{Error, Result};
 use crate::prediction::Prediction;
 use crate::schedule::ScheduleConfig;
@@ -40,6 +40,8 @@ pub use crate::text::TextConfig;
 use crate::text::TextNetwork;
 use crate::tokenizer::Tokenizer;
 use crate::unet::{UNet, UNetConfig};
+
+pub use crate::autoencoder::VaeConfig;
 
 /// What the manifest of a folder is called.
 pub const FILE: &str = "model.ron";
@@ -103,13 +105,6 @@ pub struct VaePart {
     pub file: String,
     /// Its shape.
     pub config: VaeConfig,
-}
-
-/// The kinds of autoencoder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum VaeConfig {
-    /// With a normal distribution for each latent number.
-    Kl(KlAutoencoderConfig),
 }
 
 /// A U-Net and its weights.
@@ -201,8 +196,7 @@ impl Manifest {
         // The device is only remembered by networks whose parameters are never drawn.
         let device = Device::flex();
         if let Some(part) = &self.vae {
-            let VaeConfig::Kl(config) = &part.config;
-            wrong.extend(self.misfit(&part.file, config.init(&device, 0)).err());
+            wrong.extend(self.misfit(&part.file, part.config.init(&device, 0)).err());
         }
         if let Some(part) = &self.unet {
             wrong.extend(self.misfit(&part.file, part.config.init(&device, 0)).err());
@@ -218,10 +212,9 @@ impl Manifest {
     ///
     /// # Errors
     /// The model has none, or its file does not fit.
-    pub fn load_vae(&self, device: &Device, dtype: DType) -> Result<KlAutoencoder> {
+    pub fn load_vae(&self, device: &Device, dtype: DType) -> Result<Autoencoder> {
         let part = self.vae.as_ref().ok_or_else(|| self.lacks("vae"))?;
-        let VaeConfig::Kl(config) = &part.config;
-        self.filled(&part.file, config.init(device, 0)?, dtype)
+        self.filled(&part.file, part.config.init(device, 0)?, dtype)
     }
 
     /// The U-Net with its weights as `dtype` on `device`.
@@ -327,13 +320,10 @@ impl Manifest {
             }
         };
         let channels = ("latent.channels", self.latent.channels);
-        if let Some(VaePart {
-            config: VaeConfig::Kl(config),
-            ..
-        }) = &self.vae
+        if let Some(VaePart { config, .. }) = &self.vae
             && config.check().is_ok()
         {
-            agree(channels, ("vae.embed_dim", config.embed_dim));
+            agree(channels, ("vae.embed_dim", config.embed_dim()));
             agree(
                 ("latent.factor", self.latent.factor),
                 ("vae's factor", config.factor()),
