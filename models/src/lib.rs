@@ -11,8 +11,8 @@
 
 pub mod adapter;
 pub mod autoencoder;
-pub mod control;
 pub mod conditioner;
+pub mod control;
 pub mod error;
 pub mod guidance;
 pub mod inversion;

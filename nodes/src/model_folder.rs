@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use ldm_engine::{Error, Reporter, Result};
-use ldm_models::weights::manifest::{TextPart, UNetPart, VaePart};
+use ldm_models::weights::manifest::{ClassPart, MapPart, TextPart, UNetPart, VaePart};
 use ldm_models::weights::{LatentSpec, Manifest, SaveAs, save};
 
 use crate::machine::Machine;
 use crate::values::{
-    About, LatentSpace, Model, TextEncoder, TextEncoderAbout, Unet, UnetAbout, Vae, VaeAbout,
+    About, ClassEmbedder, ClassEmbedderAbout, LatentSpace, Model, SpatialRescaler,
+    SpatialRescalerAbout, TextEncoder, TextEncoderAbout, Unet, UnetAbout, Vae, VaeAbout,
     Vocabulary,
 };
 
@@ -17,6 +18,8 @@ pub(crate) struct Abouts {
     pub(crate) unet: Option<(UnetAbout, String)>,
     pub(crate) vae: Option<(VaeAbout, String)>,
     pub(crate) text: Option<(TextEncoderAbout, String)>,
+    pub(crate) class: Option<(ClassEmbedderAbout, String)>,
+    pub(crate) map: Option<(SpatialRescalerAbout, String)>,
 }
 
 impl Abouts {
@@ -62,6 +65,14 @@ impl Abouts {
             unet,
             vae,
             text: text.transpose()?,
+            class: manifest.class_embedder.as_ref().map(|part| {
+                let config = part.config.clone();
+                (ClassEmbedderAbout { config }, part.file.clone())
+            }),
+            map: manifest.spatial_rescaler.as_ref().map(|part| {
+                let config = part.config.clone();
+                (SpatialRescalerAbout { config }, part.file.clone())
+            }),
         })
     }
 }
@@ -143,6 +154,20 @@ impl Filling<'_> {
             tokenizer,
             config,
         });
+        Ok(())
+    }
+
+    pub(crate) fn class(&mut self, class: &ClassEmbedder) -> Result<()> {
+        let file = self.weights("class_embedder.safetensors", class)?;
+        let config = class.about().config.clone();
+        self.manifest.class_embedder = Some(ClassPart { file, config });
+        Ok(())
+    }
+
+    pub(crate) fn map(&mut self, map: &SpatialRescaler) -> Result<()> {
+        let file = self.weights("spatial_rescaler.safetensors", map)?;
+        let config = map.about().config.clone();
+        self.manifest.spatial_rescaler = Some(MapPart { file, config });
         Ok(())
     }
 

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{KeyTable, NoPatch, TensorFile, faults, load, write_atomically};
 use crate::autoencoder::Autoencoder;
+use crate::conditioner::{ClassEmbedderConfig, SpatialRescalerConfig};
 use crate::error::{Error, Result};
 use crate::prediction::Prediction;
 use crate::schedule::ScheduleConfig;
@@ -80,6 +81,12 @@ pub struct Manifest {
     /// Words to tokens to vectors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_encoder: Option<TextPart>,
+    /// Classes to tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_embedder: Option<ClassPart>,
+    /// Maps of classes to channels beside the latent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spatial_rescaler: Option<MapPart>,
     #[serde(skip)]
     folder: PathBuf,
 }
@@ -117,6 +124,26 @@ pub struct UNetPart {
     pub config: UNetConfig,
 }
 
+/// A class embedder and its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassPart {
+    /// Its weights, in this folder.
+    pub file: String,
+    /// Its shape.
+    pub config: ClassEmbedderConfig,
+}
+
+/// A spatial rescaler and its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MapPart {
+    /// Its weights, in this folder.
+    pub file: String,
+    /// Its shape.
+    pub config: SpatialRescalerConfig,
+}
+
 /// A text encoder, its weights and its tokenizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -143,6 +170,8 @@ impl Manifest {
             vae: None,
             unet: None,
             text_encoder: None,
+            class_embedder: None,
+            spatial_rescaler: None,
             folder: PathBuf::new(),
         }
     }
@@ -204,6 +233,12 @@ impl Manifest {
         if let Some(part) = &self.text_encoder {
             wrong.extend(self.misfit(&part.file, part.config.init(&device, 0)).err());
             wrong.extend(self.load_tokenizer().err());
+        }
+        if let Some(part) = &self.class_embedder {
+            wrong.extend(self.misfit(&part.file, part.config.init(&device, 0)).err());
+        }
+        if let Some(part) = &self.spatial_rescaler {
+            wrong.extend(self.misfit(&part.file, part.config.init(&device, 0)).err());
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
@@ -336,6 +371,10 @@ impl Manifest {
                     ("unet.context_dim", dim),
                     ("text_encoder.width", text.config.width()),
                 );
+            }
+            if let (Some(dim), Some(class)) = (config.context_dim, &self.class_embedder) {
+                let width = ("class_embedder.width", class.config.width);
+                agree(("unet.context_dim", dim), width);
             }
         }
         let scale = self.latent.scale;

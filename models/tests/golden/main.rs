@@ -6,15 +6,15 @@
 #![allow(clippy::unwrap_used)] // A test may unwrap, and so may its helpers.
 
 mod adapters;
+mod autoencoders;
 mod checkpoints;
 mod control;
 mod guidance;
-mod autoencoders;
 mod networks;
 mod prompts;
 mod recorded;
 mod samplers;
 mod text;
 mod tokens;
-mod upscale;
 mod unets;
+mod upscale;
