@@ -12,6 +12,7 @@
 pub mod adapter;
 pub mod autoencoder;
 pub mod choice;
+pub mod conditioner;
 pub mod control;
 pub mod error;
 pub mod guidance;

@@ -40,7 +40,7 @@ impl EmptyLatent {
         }
         let facts = LatentFacts {
             batch: self.batch,
-            channels: vae.config.embed_dim,
+            channels: vae.config.embed_dim(),
             height: self.height / factor,
             width: self.width / factor,
             space: Some(vae.space()),

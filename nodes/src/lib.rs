@@ -39,6 +39,7 @@ mod weights;
 
 mod apply_control_net;
 mod average_conditioning;
+mod class_encode;
 mod combine_conditioning;
 mod concat_conditioning;
 mod concat_image;
@@ -62,6 +63,7 @@ mod save_image;
 mod save_latent;
 mod save_model;
 mod save_report;
+mod semantic_encode;
 mod set_area;
 mod set_mask;
 mod set_strength;

@@ -5,6 +5,7 @@ use ldm_engine::{Kind, kind};
 
 use crate::apply_control_net::ApplyControlNet;
 use crate::average_conditioning::AverageConditioning;
+use crate::class_encode::ClassEncode;
 use crate::combine_conditioning::CombineConditioning;
 use crate::concat_conditioning::ConcatConditioning;
 use crate::concat_image::ConcatImage;
@@ -28,6 +29,7 @@ use crate::save_image::SaveImage;
 use crate::save_latent::SaveLatent;
 use crate::save_model::SaveModel;
 use crate::save_report::SaveReport;
+use crate::semantic_encode::SemanticEncode;
 use crate::set_area::SetArea;
 use crate::set_mask::SetMask;
 use crate::set_strength::SetStrength;
@@ -55,6 +57,8 @@ pub fn list() -> Vec<Kind> {
         kind::<VaeEncode>(),
         kind::<CombineConditioning>(),
         kind::<TextEncodeSdxl>(),
+        kind::<ClassEncode>(),
+        kind::<SemanticEncode>(),
         kind::<ConcatConditioning>(),
         kind::<AverageConditioning>(),
         kind::<ZeroOutConditioning>(),

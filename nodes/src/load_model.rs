@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use ldm_engine::{Ctx, Error, Facts, Node, Outputs, ReadPath, Result};
+use ldm_engine::{Ctx, Error, Facts, FileRef, Node, Outputs, ReadPath, Result};
 use ldm_models::weights::manifest::FILE;
 use ldm_models::weights::{Family, Manifest};
 
 use crate::model_folder::Abouts;
-use crate::values::{TextEncoder, Unet, Vae};
+use crate::values::{About, ClassEmbedder, Model, SpatialRescaler, TextEncoder, Unet, Vae};
 
 /// Opens a model: a folder with a `model.ron` and the weights that it names.
 ///
@@ -18,6 +18,7 @@ use crate::values::{TextEncoder, Unet, Vae};
 /// "model": LoadModel(path: "weights/text")
 /// ```
 #[derive(Node)]
+#[node(version = 2)]
 pub(crate) struct LoadModel {
     /// The model's folder.
     path: ReadPath,
@@ -32,6 +33,10 @@ pub(crate) struct Networks {
     vae: Option<Vae>,
     /// Turns words into conditioning.
     text_encoder: Option<TextEncoder>,
+    /// Turns a class into conditioning.
+    class_embedder: Option<ClassEmbedder>,
+    /// Turns a map of classes into conditioning.
+    spatial_rescaler: Option<SpatialRescaler>,
 }
 
 fn folder_of(manifest: &Path) -> PathBuf {
@@ -62,22 +67,15 @@ impl Node for LoadModel {
             at_path(Error::new(wrong.join("\n")))
         })?;
         let text = |name: &str| utf8(facts.open_in(&self.path, name)?.read_all(MOST_BYTES)?);
-        let Abouts { unet, vae, text } = Abouts::of(&manifest, text).map_err(at_path)?;
-        match unet {
-            Some((about, _)) => facts.give_on("unet", about),
-            None => facts.absent("unet"),
+        let found = Abouts::of(&manifest, text).map_err(at_path)?;
+        if let Some((text, _)) = &found.text {
+            text.tokenizer().map_err(at_path)?;
         }
-        match vae {
-            Some((about, _)) => facts.give_on("vae", about),
-            None => facts.absent("vae"),
-        }
-        match text {
-            Some((about, _)) => {
-                about.tokenizer().map_err(at_path)?;
-                facts.give_on("text_encoder", about);
-            }
-            None => facts.absent("text_encoder"),
-        }
+        give(facts, "unet", found.unet);
+        give(facts, "vae", found.vae);
+        give(facts, "text_encoder", found.text);
+        give(facts, "class_embedder", found.class);
+        give(facts, "spatial_rescaler", found.map);
         Ok(())
     }
 
@@ -85,17 +83,30 @@ impl Node for LoadModel {
         let folder = folder_of(ctx.file_in(&self.path, FILE)?.path());
         let file = |name: &str| ctx.file_in(&self.path, name);
         let text = |name: &str| utf8(file(name)?.open()?.read_all(MOST_BYTES)?);
-        let Abouts { unet, vae, text } = Abouts::of(&Manifest::read(&folder)?, text)?;
-        let native = Family::Native;
-        let unet = unet.map(|(about, name)| Unet::in_file(about, file(&name)?, native));
-        let vae = vae.map(|(about, name)| Vae::in_file(about, file(&name)?, native));
-        let text = text.map(|(about, name)| TextEncoder::in_file(about, file(&name)?, native));
+        let found = Abouts::of(&Manifest::read(&folder)?, text)?;
         Ok(Networks {
-            unet: unet.transpose()?,
-            vae: vae.transpose()?,
-            text_encoder: text.transpose()?,
+            unet: handle(found.unet, file)?,
+            vae: handle(found.vae, file)?,
+            text_encoder: handle(found.text, file)?,
+            class_embedder: handle(found.class, file)?,
+            spatial_rescaler: handle(found.map, file)?,
         })
     }
+}
+
+fn give<A: Send + Sync + 'static>(facts: &mut Facts<'_>, output: &str, found: Option<(A, String)>) {
+    match found {
+        Some((about, _)) => facts.give_on(output, about),
+        None => facts.absent(output),
+    }
+}
+
+fn handle<A: About>(
+    found: Option<(A, String)>,
+    file: impl Fn(&str) -> Result<FileRef>,
+) -> Result<Option<Model<A>>> {
+    let handle = found.map(|(about, name)| Model::in_file(about, file(&name)?, Family::Native));
+    handle.transpose()
 }
 
 const HINT: &str = "`SaveModel` writes such a folder";

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use ldm_engine::{Error, Reporter, Result};
-use ldm_models::weights::manifest::{TextPart, UNetPart, VaeConfig, VaePart};
+use ldm_models::weights::manifest::{ClassPart, MapPart, TextPart, UNetPart, VaePart};
 use ldm_models::weights::{LatentSpec, Manifest, SaveAs, save};
 
 use crate::machine::Machine;
 use crate::values::{
-    About, LatentSpace, Model, TextEncoder, TextEncoderAbout, Unet, UnetAbout, Vae, VaeAbout,
+    About, ClassEmbedder, ClassEmbedderAbout, LatentSpace, Model, SpatialRescaler,
+    SpatialRescalerAbout, TextEncoder, TextEncoderAbout, Unet, UnetAbout, Vae, VaeAbout,
     Vocabulary,
 };
 
@@ -17,6 +18,8 @@ pub(crate) struct Abouts {
     pub(crate) unet: Option<(UnetAbout, String)>,
     pub(crate) vae: Option<(VaeAbout, String)>,
     pub(crate) text: Option<(TextEncoderAbout, String)>,
+    pub(crate) class: Option<(ClassEmbedderAbout, String)>,
+    pub(crate) map: Option<(SpatialRescalerAbout, String)>,
 }
 
 impl Abouts {
@@ -44,14 +47,11 @@ impl Abouts {
                 )
             });
         let vae = manifest.vae.as_ref().map(|part| {
-            let VaeConfig::Kl(config) = part.config.clone();
-            (
-                VaeAbout {
-                    config,
-                    scale: latent.scale,
-                },
-                part.file.clone(),
-            )
+            let about = VaeAbout {
+                config: part.config.clone(),
+                scale: latent.scale,
+            };
+            (about, part.file.clone())
         });
         let text = manifest.text_encoder.as_ref().map(|part| {
             let tokenizer = match &part.tokenizer[..] {
@@ -65,6 +65,14 @@ impl Abouts {
             unet,
             vae,
             text: text.transpose()?,
+            class: manifest.class_embedder.as_ref().map(|part| {
+                let config = part.config.clone();
+                (ClassEmbedderAbout { config }, part.file.clone())
+            }),
+            map: manifest.spatial_rescaler.as_ref().map(|part| {
+                let config = part.config.clone();
+                (SpatialRescalerAbout { config }, part.file.clone())
+            }),
         })
     }
 }
@@ -83,7 +91,7 @@ pub(crate) fn latent(
         scale,
     };
     let of_unet = unet.map(|unet| spec(unet.space, unet.config.out_channels));
-    let of_vae = vae.map(|vae| spec(vae.space(), vae.config.embed_dim));
+    let of_vae = vae.map(|vae| spec(vae.space(), vae.config.embed_dim()));
     let differ = |what: &str, u: String, v: String| {
         let message = format!("the UNet's latents have {what} {u}, the autoencoder's {v}");
         Err(Error::at("vae", message).hint("save a UNet with the autoencoder it was trained on"))
@@ -114,7 +122,7 @@ pub(crate) struct Filling<'a> {
 impl Filling<'_> {
     pub(crate) fn vae(&mut self, vae: &Vae) -> Result<()> {
         let file = self.weights("vae.safetensors", vae)?;
-        let config = VaeConfig::Kl(vae.about().config.clone());
+        let config = vae.about().config.clone();
         self.manifest.vae = Some(VaePart { file, config });
         Ok(())
     }
@@ -146,6 +154,20 @@ impl Filling<'_> {
             tokenizer,
             config,
         });
+        Ok(())
+    }
+
+    pub(crate) fn class(&mut self, class: &ClassEmbedder) -> Result<()> {
+        let file = self.weights("class_embedder.safetensors", class)?;
+        let config = class.about().config.clone();
+        self.manifest.class_embedder = Some(ClassPart { file, config });
+        Ok(())
+    }
+
+    pub(crate) fn map(&mut self, map: &SpatialRescaler) -> Result<()> {
+        let file = self.weights("spatial_rescaler.safetensors", map)?;
+        let config = map.about().config.clone();
+        self.manifest.spatial_rescaler = Some(MapPart { file, config });
         Ok(())
     }
 

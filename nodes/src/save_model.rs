@@ -5,7 +5,7 @@ use ldm_models::weights::{LatentSpec, Manifest};
 
 use crate::machine::Machine;
 use crate::model_folder::{Filling, latent};
-use crate::values::{TextEncoder, Unet, UnetAbout, Vae, VaeAbout};
+use crate::values::{ClassEmbedder, SpatialRescaler, TextEncoder, Unet, UnetAbout, Vae, VaeAbout};
 
 /// Writes networks as a model: a folder with `model.ron`, weights in f16 and the tokenizer.
 ///
@@ -23,6 +23,10 @@ pub(crate) struct SaveModel {
     vae: Option<In<Vae>>,
     /// The text encoder.
     text_encoder: Option<In<TextEncoder>>,
+    /// What turns classes into conditioning.
+    class_embedder: Option<In<ClassEmbedder>>,
+    /// What turns maps of classes into conditioning.
+    spatial_rescaler: Option<In<SpatialRescaler>>,
     /// The folder to write, under the output folder.
     path: WritePath,
     /// Sentences for people: what the model was made from.
@@ -34,7 +38,8 @@ impl Node for SaveModel {
     type Out = ();
 
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
-        if self.unet.is_none() && self.vae.is_none() && self.text_encoder.is_none() {
+        let none = self.unet.is_none() && self.vae.is_none() && self.text_encoder.is_none();
+        if none && self.class_embedder.is_none() && self.spatial_rescaler.is_none() {
             return Err(Error::new("has nothing to save").hint("link `unet`, `vae` or both"));
         }
         let unet = self
@@ -53,6 +58,10 @@ impl Node for SaveModel {
         let reporter = ctx.reporter();
         let (unet, vae) = (ctx.get(&self.unet), ctx.get(&self.vae));
         let text = ctx.get(&self.text_encoder);
+        let (class, map) = (
+            ctx.get(&self.class_embedder),
+            ctx.get(&self.spatial_rescaler),
+        );
         let (of_unet, of_vae) = (
             unet.as_ref().map(|m| m.about()),
             vae.as_ref().map(|m| m.about()),
@@ -77,6 +86,8 @@ impl Node for SaveModel {
             vae.iter().try_for_each(|vae| filling.vae(vae))?;
             unet.iter().try_for_each(|unet| filling.unet(unet))?;
             text.iter().try_for_each(|text| filling.text(text))?;
+            class.iter().try_for_each(|class| filling.class(class))?;
+            map.iter().try_for_each(|map| filling.map(map))?;
             Ok(filling.manifest.write(folder)?)
         })
     }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use ldm_engine::{Ctx, Data, Error, Facts, In, Node, Result};
-use ldm_models::autoencoder::KlAutoencoderConfig;
+use ldm_models::autoencoder::{Autoencoder, KlAutoencoderConfig, VaeConfig};
 use ldm_models::train::autoencoder::AutoencoderTraining;
 use ldm_models::train::{AdamWSettings, Schedule, TrainError};
 
@@ -23,7 +23,7 @@ use crate::values::{Dataset, DatasetFacts, Vae, VaeAbout};
 /// )
 /// ```
 #[derive(Node)]
-#[node(device)]
+#[node(version = 2, device)]
 pub(crate) struct TrainAutoencoder {
     /// The pictures.
     dataset: In<Dataset>,
@@ -113,7 +113,10 @@ impl TrainAutoencoder {
             let message = format!("halves pictures to 1/{factor}, but theirs is {size} px");
             return Err(Error::at("multipliers", message).hint("use fewer levels"));
         }
-        Ok(VaeAbout { config, scale: 1.0 })
+        Ok(VaeAbout {
+            config: VaeConfig::Kl(config),
+            scale: 1.0,
+        })
     }
 }
 
@@ -153,6 +156,6 @@ impl Node for TrainAutoencoder {
                     Err(_) => ControlFlow::Break(()),
                 },
             );
-        Vae::made(about, &trained.map_err(ended)?.model)
+        Vae::made(about, &Autoencoder::Kl(trained.map_err(ended)?.model))
     }
 }

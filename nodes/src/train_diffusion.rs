@@ -108,8 +108,8 @@ impl TrainDiffusion {
         let levels = self.multipliers.len() as u32;
         DiffusionTraining {
             unet: UNetConfig {
-                in_channels: vae.config.embed_dim,
-                out_channels: vae.config.embed_dim,
+                in_channels: vae.config.embed_dim(),
+                out_channels: vae.config.embed_dim(),
                 model_channels: self.channels,
                 channel_mult: self.multipliers.clone(),
                 num_res_blocks: self.blocks,

@@ -22,7 +22,7 @@ pub(crate) struct VaeDecode {
 }
 
 fn picture(vae: &VaeAbout, latent: &LatentFacts) -> Result<PictureFacts> {
-    let (wanted, found) = (vae.config.embed_dim, latent.channels);
+    let (wanted, found) = (vae.config.embed_dim(), latent.channels);
     if wanted != found {
         let message = format!("wants latents of {wanted} channels, found {found}");
         return Err(Error::at("latent", message).hint("use the autoencoder of the same model"));

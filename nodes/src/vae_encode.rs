@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Tensor};
 use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
-use ldm_models::autoencoder::KlAutoencoder;
+use ldm_models::autoencoder::Autoencoder;
 use ldm_models::noise::Noise;
 
 use crate::array::Array;
@@ -22,6 +22,7 @@ pub(crate) struct VaeEncode {
     /// What to encode; width and height are multiples of the autoencoder's factor.
     image: In<Image>,
     /// Draws from what the encoder finds likely; without it the likeliest latent is taken.
+    /// An autoencoder with a codebook has nothing to draw.
     seed: Option<u64>,
 }
 
@@ -41,12 +42,12 @@ pub(crate) fn latent(vae: &VaeAbout, picture: PictureFacts) -> Result<LatentFact
         let (w, h) = (width / factor * factor, height / factor * factor);
         return Err(Error::at("image", message).hint(format!("crop it to {w}×{h}")));
     }
-    if vae.config.in_channels != 3 {
-        let channels = vae.config.in_channels;
+    let channels = vae.config.in_channels();
+    if channels != 3 {
         let message = format!("encodes {channels} channels, a picture has 3");
         return Err(Error::at("vae", message));
     }
-    let (channels, space) = (vae.config.embed_dim, Some(vae.space()));
+    let (channels, space) = (vae.config.embed_dim(), Some(vae.space()));
     Ok(LatentFacts {
         batch,
         channels,
@@ -93,7 +94,7 @@ impl Node for VaeEncode {
 /// A device that fails; a stop that was asked for.
 pub(crate) fn encode(
     ctx: &mut Ctx<'_>,
-    network: &KlAutoencoder,
+    network: &Autoencoder,
     pictures: Tensor<4>,
     noise: Option<Tensor<4>>,
     scale: f64,
@@ -101,11 +102,8 @@ pub(crate) fn encode(
     let batch = pictures.dims()[0];
     let (mut numbers, mut shape) = (Vec::new(), [0; 4]);
     for item in 0..batch {
-        let found = network.encode(pictures.clone().narrow(0, item, 1));
-        let latent = match &noise {
-            Some(noise) => found.sample(noise.clone().narrow(0, item, 1)),
-            None => found.mode(),
-        };
+        let noise = noise.as_ref().map(|noise| noise.clone().narrow(0, item, 1));
+        let latent = network.encode(pictures.clone().narrow(0, item, 1), noise);
         let latent = Array::read(latent * scale, "the encoded latent")?;
         numbers.extend_from_slice(latent.numbers());
         shape = latent.shape();

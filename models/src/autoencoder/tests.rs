@@ -1,5 +1,6 @@
 //! Shapes, sizes and the posterior of the autoencoder.
 
+use super::parts::Level;
 use super::*;
 use crate::nn::parameter_count;
 use burn::tensor::{Device, Distribution};
@@ -26,36 +27,42 @@ fn picture(b: usize, h: usize, w: usize) -> Tensor<4> {
     )
 }
 
-/// A released configuration: name, `ch_mult`, attention, channels, millions.
-type Released = (&'static str, &'static [usize], &'static [usize], usize, f64);
-
-const PAPER: [Released; 4] = [
-    ("kl-f4", &[1, 2, 4], &[], 3, 55.31),
-    ("kl-f8", &[1, 2, 4, 4], &[], 4, 83.65),
-    ("kl-f16", &[1, 1, 2, 2, 4], &[16], 16, 69.61),
-    ("kl-f32", &[1, 1, 2, 2, 4, 4], &[16, 8], 64, 103.88),
+/// Millions of parameters by the paper's layers, as its code counts them.
+const PAPER: [(&str, f64); 9] = [
+    ("kl-f4", 55.31),
+    ("kl-f8", 83.65),
+    ("kl-f16", 69.61),
+    ("kl-f32", 103.88),
+    ("vq-f4", 55.32),
+    ("vq-f4-noattn", 53.22),
+    ("vq-f8", 67.72),
+    ("vq-f8-n256", 67.65),
+    ("vq-f16", 69.59),
 ];
+
+fn released(name: &str) -> Option<VaeConfig> {
+    let kl = KlAutoencoderConfig::released(name).map(VaeConfig::Kl);
+    kl.or_else(|| VqAutoencoderConfig::released(name).map(VaeConfig::Vq))
+}
 
 #[test]
 fn the_papers_autoencoders_have_the_papers_sizes() {
-    for (name, ch_mult, attn_resolutions, z, millions) in PAPER {
-        let config = KlAutoencoderConfig {
-            ch: 128,
-            num_res_blocks: 2,
-            resolution: 256,
-            z_channels: z,
-            embed_dim: z,
-            groups: 32,
-            ..tiny(ch_mult, attn_resolutions)
-        };
+    let names = KlAutoencoderConfig::names().chain(VqAutoencoderConfig::names());
+    assert!(names.eq(PAPER.iter().map(|(name, _)| *name)));
+    for (name, millions) in PAPER {
+        let config = released(name).unwrap();
         let network = config.init(&Device::flex(), 0).unwrap();
         let count = parameter_count(&network) as f64 / 1e6;
         assert!(
             (count - millions).abs() < 0.006,
             "{name}: {count} M, wanted {millions} M"
         );
-        assert_eq!(format!("kl-f{}", config.factor()), name);
+        assert_eq!(
+            name.split('-').nth(1),
+            Some(&format!("f{}", config.factor())[..])
+        );
     }
+    assert_eq!(released("kl-f64"), None);
 }
 
 #[test]
@@ -153,4 +160,92 @@ fn a_wrong_number_is_refused_by_its_field() {
         let said = config.init(&Device::flex(), 0).unwrap_err().to_string();
         assert_eq!(said, format!("KL autoencoder: {wanted}"));
     }
+}
+
+fn coded() -> VqAutoencoderConfig {
+    VqAutoencoderConfig {
+        in_channels: 3,
+        ch: 8,
+        ch_mult: vec![1, 2],
+        num_res_blocks: 1,
+        attn_resolutions: vec![],
+        resolution: 16,
+        attention: true,
+        z_channels: 4,
+        embed_dim: 3,
+        codes: 5,
+        groups: 4,
+    }
+}
+
+#[test]
+fn a_latent_is_held_to_the_codebook_only_when_it_is_decoded() {
+    let network = coded().init(&Device::flex(), 1).unwrap();
+    let z = network.encode(picture(2, 16, 8));
+    assert_eq!(z.dims(), [2, 3, 8, 4]);
+    let floats = |x: Tensor<4>| x.into_data().try_to_vec::<f32>().unwrap();
+    let Quantised { latent, indices } = network.quantise(z.clone());
+    assert_eq!(indices.dims(), [2, 8, 4]);
+    assert_ne!(floats(latent.clone()), floats(z.clone()));
+    assert_eq!(floats(network.look_up(indices)), floats(latent.clone()));
+    let held = floats(network.decode(z.clone()));
+    assert_eq!(held, floats(network.decode_unquantised(latent)));
+    assert_ne!(held, floats(network.decode_unquantised(z)));
+}
+
+#[test]
+fn of_equally_near_codes_the_first_is_taken() {
+    let codes = [1.0, 0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 3.0];
+    let pixels = [0.0, 0.0, 0.9, 0.1, -0.1, 0.0, 0.0, 2.0];
+    assert_eq!(codebook::nearest(&pixels, &codes, 2), [0, 0, 1, 3]);
+}
+
+#[test]
+fn codes_are_counted_among_those_in_use() {
+    let extra = Remap::new(vec![7, 2, 5], Unknown::Extra).unwrap();
+    assert_eq!(extra.numbers(), 4);
+    assert_eq!([7, 2, 5, 3].map(|code| extra.to_used(code)), [0, 1, 2, 3]);
+    assert_eq!(
+        [0, 1, 2, 3].map(|number| extra.to_all(number)),
+        [7, 2, 5, 7]
+    );
+    let index = Remap::new(vec![7, 2, 5], Unknown::Index(1)).unwrap();
+    assert_eq!((index.numbers(), index.to_used(3)), (3, 1));
+    let said = |used, unknown| Remap::new(used, unknown).unwrap_err().to_string();
+    assert_eq!(
+        said(vec![], Unknown::Extra),
+        "VQ autoencoder: remap uses no code; name one at least"
+    );
+    assert_eq!(
+        said(vec![4], Unknown::Index(1)),
+        "VQ autoencoder: remap's unknown index is 1, wanted below 1"
+    );
+}
+
+#[test]
+fn either_kind_of_autoencoder_encodes_spreads_and_decodes() {
+    let kinds = [VaeConfig::Kl(tiny(&[1, 2], &[])), VaeConfig::Vq(coded())];
+    for (config, draws) in kinds.into_iter().zip([true, false]) {
+        let network = config.init(&Device::flex(), 1).unwrap();
+        let floats = |x: Tensor<4>| x.into_data().try_to_vec::<f32>().unwrap();
+        let x = picture(1, 8, 8);
+        let mode = network.encode(x.clone(), None);
+        assert_eq!(mode.dims(), [1, config.embed_dim(), 4, 4]);
+        let [mean, std] = network.spread(x.clone());
+        assert_eq!(floats(mode.clone()), floats(mean.clone()));
+        assert_eq!(floats(std.clone()).iter().all(|x| *x == 0.0), !draws);
+        let drawn = network.encode(x, Some(mode.ones_like()));
+        assert_eq!(floats(drawn), floats(mean + std));
+        assert_eq!(network.decode(mode).dims(), [1, 3, 8, 8]);
+    }
+}
+
+#[test]
+fn a_codebook_of_no_codes_is_refused() {
+    let config = VqAutoencoderConfig {
+        codes: 0,
+        ..coded()
+    };
+    let said = config.init(&Device::flex(), 0).unwrap_err().to_string();
+    assert_eq!(said, "VQ autoencoder: codes is 0, wanted 1 to 16777216");
 }

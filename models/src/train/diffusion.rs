@@ -13,7 +13,7 @@ use super::autoencoder::sum;
 use super::error::{Result, TrainError};
 use super::latents::Latents;
 use super::{Dataset, Draw, Schedule, Step, Trained, train};
-use crate::autoencoder::KlAutoencoder;
+use crate::autoencoder::Autoencoder;
 use crate::error::Error as ModelError;
 use crate::schedule::{NoiseSchedule, ScheduleConfig};
 use crate::text::{TextTransformer, TextTransformerConfig};
@@ -78,7 +78,7 @@ impl DiffusionTraining {
     pub fn run(
         &self,
         data: &dyn Dataset,
-        (vae, identity): (&KlAutoencoder, &str),
+        (vae, identity): (&Autoencoder, &str),
         tokenizer: &Tokenizer,
         work: &Path,
         device: &Device,

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Dataset;
 use super::error::{Result, TrainError};
-use crate::autoencoder::KlAutoencoder;
+use crate::autoencoder::Autoencoder;
 use crate::weights::{SaveAs, TensorFile, TensorWriter};
 
 /// Pictures a block: large enough to keep every core busy, small enough to lose.
@@ -30,7 +30,7 @@ impl Latents {
     /// Encodes `data`, block by block, or reads the blocks that stand under `work`.
     pub(super) fn of(
         data: &dyn Dataset,
-        vae: &KlAutoencoder,
+        vae: &Autoencoder,
         (work, fingerprint): (&Path, &str),
         device: &Device,
         on_block: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
@@ -83,7 +83,7 @@ impl Latents {
 
     fn encode(
         data: &dyn Dataset,
-        vae: &KlAutoencoder,
+        vae: &Autoencoder,
         range: std::ops::Range<usize>,
         device: &Device,
     ) -> Result<Self> {
@@ -96,12 +96,11 @@ impl Latents {
         for indices in indices.chunks(BATCH) {
             let shape = [indices.len(), 3, data.size(), data.size()];
             let x = TensorData::new(data.pictures(indices), shape);
-            let posterior = vae.encode(Tensor::from_data(x, device));
-            let [_, c, h, w] = posterior.mean.dims();
+            let [mean, std] = vae.spread(Tensor::from_data(x, device));
+            let [_, c, h, w] = mean.dims();
             part.shape = [c, h, w];
-            part.std
-                .extend(floats((posterior.logvar.clone() * 0.5).exp())?);
-            part.mean.extend(floats(posterior.mean)?);
+            part.std.extend(floats(std)?);
+            part.mean.extend(floats(mean)?);
         }
         Ok(part)
     }

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use super::autoencoder::AutoencoderTraining;
 use super::diffusion::{DiffusionTraining, Phase};
 use super::{AdamWSettings, Dataset, Schedule, Step, TrainError};
-use crate::autoencoder::{KlAutoencoder, KlAutoencoderConfig};
+use crate::autoencoder::{Autoencoder, KlAutoencoder, KlAutoencoderConfig};
 use crate::schedule::ScheduleConfig;
 use crate::text::TextTransformerConfig;
 use crate::tokenizer::Tokenizer;
@@ -199,7 +199,7 @@ fn a_damaged_state_is_told_by_its_path() {
 #[test]
 fn a_diffusion_loop_encodes_once_and_continues_as_if_unbroken() {
     let device = Device::flex();
-    let vae = autoencoder(1).config.init(&device, 1).unwrap();
+    let vae = Autoencoder::Kl(autoencoder(1).config.init(&device, 1).unwrap());
     let tokenizer = Tokenizer::from_words(Squares.words(), 4).unwrap();
     let training = diffusion(5, tokenizer.vocabulary());
     let run = |work: &Path, stop: u64| {

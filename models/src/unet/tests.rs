@@ -1,7 +1,8 @@
-//! Shapes, sizes and reach of the U-Net.
+//! Shapes and reach of the U-Net.
+
+mod released;
 
 use super::*;
-use crate::nn::parameter_count;
 use burn::module::ModuleMapper;
 use burn::module::Param;
 use burn::tensor::{Device, Distribution};
@@ -43,99 +44,6 @@ fn floats(x: Tensor<4>) -> Vec<f32> {
 }
 
 #[test]
-fn the_papers_unets_have_the_papers_sizes() {
-    let paper = |mc: usize, mult: &[usize], attention: &[usize], heads| UNetConfig {
-        in_channels: 3,
-        out_channels: 3,
-        model_channels: mc,
-        channel_mult: mult.to_vec(),
-        num_res_blocks: 2,
-        attention_resolutions: attention.to_vec(),
-        heads,
-        context_dim: None,
-        transformer_depth: vec![1],
-        groups: 32,
-        middle_depth: None,
-        label: None,
-        scale_shift: false,
-        resblock_updown: false,
-    };
-    let f8 = |config: UNetConfig| UNetConfig {
-        in_channels: 4,
-        out_channels: 4,
-        ..config
-    };
-    let told = |config: UNetConfig, dim| UNetConfig {
-        context_dim: Some(dim),
-        ..config
-    };
-    let wide = |config: UNetConfig, n| UNetConfig {
-        in_channels: n,
-        ..config
-    };
-    let (by32, count) = (Heads::Width(32), Heads::Count);
-    let layout = told(paper(128, &[1, 2, 3, 4], &[8, 4, 2], by32), 512);
-    let systems = [
-        (
-            "celeba",
-            274.06,
-            paper(224, &[1, 2, 3, 4], &[8, 4, 2], by32),
-        ),
-        (
-            "cin",
-            394.98,
-            told(f8(paper(256, &[1, 2, 4], &[4, 2, 1], by32)), 512),
-        ),
-        (
-            "cin-v2",
-            400.92,
-            told(paper(192, &[1, 2, 3, 5], &[8, 4, 2], count(1)), 512),
-        ),
-        (
-            "txt2img",
-            872.30,
-            told(f8(paper(320, &[1, 2, 4, 4], &[4, 2, 1], count(8))), 1280),
-        ),
-        (
-            "sd-1",
-            859.52,
-            told(f8(paper(320, &[1, 2, 4, 4], &[4, 2, 1], count(8))), 768),
-        ),
-        (
-            "text2img256",
-            403.62,
-            told(paper(192, &[1, 2, 3, 5], &[8, 4, 2], by32), 640),
-        ),
-        (
-            "layout",
-            246.28,
-            UNetConfig {
-                transformer_depth: vec![3],
-                ..layout
-            },
-        ),
-        (
-            "bsr_sr",
-            113.62,
-            wide(paper(160, &[1, 2, 2, 4], &[16, 8], by32), 6),
-        ),
-        (
-            "semantic",
-            215.23,
-            wide(paper(128, &[1, 4, 8], &[32, 16, 8], count(8)), 6),
-        ),
-    ];
-    for (name, millions, config) in systems {
-        let network = config.init(&Device::flex(), 0).unwrap();
-        let count = parameter_count(&network) as f64 / 1e6;
-        assert!(
-            (count - millions).abs() < 0.006,
-            "{name}: {count} M, wanted {millions} M"
-        );
-    }
-}
-
-#[test]
 fn the_latent_keeps_its_size_whatever_the_levels() {
     let deep = UNetConfig {
         channel_mult: vec![1, 2, 1],
@@ -155,7 +63,12 @@ fn the_latent_keeps_its_size_whatever_the_levels() {
         attention_resolutions: vec![1, 2],
         ..tiny()
     };
-    for config in [tiny(), deep, flat, told] {
+    let updown = UNetConfig {
+        scale_shift: true,
+        resblock_updown: true,
+        ..deep.clone()
+    };
+    for config in [tiny(), deep, flat, told, updown] {
         let network = config.init(&Device::flex(), 1).unwrap();
         let context = config.context_dim.map(|dim| random([2, 5, dim]));
         let t = Tensor::from_data([0.0, 981.0], &Device::flex());
@@ -194,6 +107,92 @@ fn picture_time_and_context_all_reach_the_result() {
 }
 
 #[test]
+fn a_label_reaches_the_result_by_its_class_or_its_numbers() {
+    let labels = [
+        (LabelConfig::Classes(300), [[2.0], [299.0]]),
+        (LabelConfig::Vector(1), [[0.25], [0.5]]),
+    ];
+    for (label, values) in labels {
+        let config = UNetConfig {
+            label: Some(label),
+            ..tiny()
+        };
+        let network = config.init(&Device::flex(), 2).unwrap().map(&mut Stir);
+        let (x, t) = (
+            random([1, 4, 4, 4]),
+            Tensor::<1>::from_data([3.0], &Device::flex()),
+        );
+        let [one, again, other] = [values[0], values[0], values[1]].map(|value| {
+            let label = Some(Tensor::from_data([value], &Device::flex()));
+            let told = Told {
+                label,
+                ..Told::default()
+            };
+            floats(network.forward(x.clone(), t.clone(), told))
+        });
+        assert_eq!(one, again);
+        assert_ne!(one, other);
+    }
+}
+
+#[test]
+fn a_control_is_added_where_it_says() {
+    let network = tiny().init(&Device::flex(), 2).unwrap().map(&mut Stir);
+    let (x, t) = (
+        random([2, 4, 4, 4]),
+        Tensor::<1>::from_data([3.0, 4.0], &Device::flex()),
+    );
+    let run = |control: Control| {
+        let told = Told {
+            control: Some(control),
+            ..Told::default()
+        };
+        floats(network.forward(x.clone(), t.clone(), told))
+    };
+    let plain = floats(network.forward(x.clone(), t.clone(), Told::default()));
+    assert_eq!(plain, run(Control::default()));
+    // Skips of `tiny`: conv_in, block, halving, block.
+    let shapes = [[1, 8, 4, 4], [1, 8, 4, 4], [1, 8, 2, 2], [1, 16, 2, 2]];
+    let skips = |at: usize, by: f32| -> Vec<Tensor<4>> {
+        let fill =
+            |(i, shape)| Tensor::full(shape, if i == at { by } else { 0.0 }, &Device::flex());
+        shapes.into_iter().enumerate().map(fill).collect()
+    };
+    let mut seen = vec![plain.clone()];
+    for at in 0..4 {
+        let down = skips(at, 1.0).into_iter().map(Some).take(at + 1).collect();
+        let [on_the_way, at_the_skip, nothing] = [
+            Control {
+                down,
+                ..Control::default()
+            },
+            Control {
+                skips: skips(at, 1.0),
+                ..Control::default()
+            },
+            Control {
+                skips: skips(at, 0.0),
+                ..Control::default()
+            },
+        ]
+        .map(run);
+        assert_eq!(nothing, plain);
+        seen.extend([on_the_way, at_the_skip]);
+    }
+    let middle = Some(Tensor::ones([1, 16, 2, 2], &Device::flex()));
+    seen.push(run(Control {
+        middle,
+        ..Control::default()
+    }));
+    for (i, one) in seen.iter().enumerate() {
+        assert!(
+            seen[..i].iter().all(|other| other != one),
+            "{i} repeats another"
+        );
+    }
+}
+
+#[test]
 fn every_parameter_has_a_gradient() {
     struct Without(Vec<String>, burn::tensor::Gradients, Vec<String>);
     impl burn::module::ModuleVisitor for Without {
@@ -210,19 +209,31 @@ fn every_parameter_has_a_gradient() {
         }
     }
     let device = Device::flex().autodiff();
-    let config = UNetConfig {
+    let plain = UNetConfig {
         context_dim: Some(6),
         ..tiny()
     };
-    let network = config.init(&device, 2).unwrap();
-    let x = Tensor::<4>::from_data(random([1, 4, 4, 4]).into_data(), &device);
-    let context = Tensor::<3>::from_data(random([1, 5, 6]).into_data(), &device);
-    let t = Tensor::from_data([3.0], &device);
-    let told = Told::tokens(Some(context));
-    let loss = network.forward(x, t, told).square().mean();
-    let mut without = Without(vec![], loss.backward(), vec![]);
-    network.visit(&mut without);
-    assert!(without.0.is_empty(), "{:?}", without.0);
+    let modern = UNetConfig {
+        scale_shift: true,
+        resblock_updown: true,
+        label: Some(LabelConfig::Vector(5)),
+        ..plain.clone()
+    };
+    for config in [plain, modern] {
+        let network = config.init(&device, 2).unwrap();
+        let x = Tensor::<4>::from_data(random([1, 4, 4, 4]).into_data(), &device);
+        let context = Tensor::<3>::from_data(random([1, 5, 6]).into_data(), &device);
+        let told = Told {
+            context: Some(context),
+            label: Some(Tensor::from_data(random([1, 5]).into_data(), &device)),
+            control: None,
+        };
+        let t = Tensor::from_data([3.0], &device);
+        let loss = network.forward(x, t, told).square().mean();
+        let mut without = Without(vec![], loss.backward(), vec![]);
+        network.visit(&mut without);
+        assert!(without.0.is_empty(), "{:?}", without.0);
+    }
 }
 
 #[test]
@@ -272,6 +283,28 @@ fn a_wrong_number_is_refused_by_its_field() {
                 ..tiny()
             },
             "context_dim is 0, wanted 1 to 1048576",
+        ),
+        (
+            UNetConfig {
+                transformer_depth: vec![1, 0],
+                ..tiny()
+            },
+            "transformer_depth is 0 where there is attention, wanted 1 to 1024",
+        ),
+        (
+            UNetConfig {
+                attention_resolutions: vec![1],
+                transformer_depth: vec![1, 0],
+                ..tiny()
+            },
+            "middle_depth is 0 where there is attention, wanted 1 to 1024",
+        ),
+        (
+            UNetConfig {
+                label: Some(LabelConfig::Classes(0)),
+                ..tiny()
+            },
+            "label is 0, wanted 1 to 1048576",
         ),
     ];
     for (config, wanted) in cases {

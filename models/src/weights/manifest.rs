@@ -32,7 +32,8 @@ use ron::extensions::Extensions;
 use serde::{Deserialize, Serialize};
 
 use super::{KeyTable, NoPatch, TensorFile, faults, load, write_atomically};
-use crate::autoencoder::{KlAutoencoder, KlAutoencoderConfig};
+use crate::autoencoder::Autoencoder;
+use crate::conditioner::{ClassEmbedderConfig, SpatialRescalerConfig};
 use crate::error::{Error, Result};
 use crate::prediction::Prediction;
 use crate::schedule::ScheduleConfig;
@@ -40,6 +41,8 @@ pub use crate::text::TextConfig;
 use crate::text::TextNetwork;
 use crate::tokenizer::Tokenizer;
 use crate::unet::{UNet, UNetConfig};
+
+pub use crate::autoencoder::VaeConfig;
 
 /// What the manifest of a folder is called.
 pub const FILE: &str = "model.ron";
@@ -78,6 +81,12 @@ pub struct Manifest {
     /// Words to tokens to vectors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_encoder: Option<TextPart>,
+    /// Classes to tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_embedder: Option<ClassPart>,
+    /// Maps of classes to channels beside the latent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spatial_rescaler: Option<MapPart>,
     #[serde(skip)]
     folder: PathBuf,
 }
@@ -105,13 +114,6 @@ pub struct VaePart {
     pub config: VaeConfig,
 }
 
-/// The kinds of autoencoder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum VaeConfig {
-    /// With a normal distribution for each latent number.
-    Kl(KlAutoencoderConfig),
-}
-
 /// A U-Net and its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,6 +122,26 @@ pub struct UNetPart {
     pub file: String,
     /// Its shape.
     pub config: UNetConfig,
+}
+
+/// A class embedder and its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassPart {
+    /// Its weights, in this folder.
+    pub file: String,
+    /// Its shape.
+    pub config: ClassEmbedderConfig,
+}
+
+/// A spatial rescaler and its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MapPart {
+    /// Its weights, in this folder.
+    pub file: String,
+    /// Its shape.
+    pub config: SpatialRescalerConfig,
 }
 
 /// A text encoder, its weights and its tokenizer.
@@ -148,6 +170,8 @@ impl Manifest {
             vae: None,
             unet: None,
             text_encoder: None,
+            class_embedder: None,
+            spatial_rescaler: None,
             folder: PathBuf::new(),
         }
     }
@@ -201,8 +225,7 @@ impl Manifest {
         // The device is only remembered by networks whose parameters are never drawn.
         let device = Device::flex();
         if let Some(part) = &self.vae {
-            let VaeConfig::Kl(config) = &part.config;
-            wrong.extend(self.misfit(&part.file, config.init(&device, 0)).err());
+            wrong.extend(self.misfit(&part.file, part.config.init(&device, 0)).err());
         }
         if let Some(part) = &self.unet {
             wrong.extend(self.misfit(&part.file, part.config.init(&device, 0)).err());
@@ -211,6 +234,12 @@ impl Manifest {
             wrong.extend(self.misfit(&part.file, part.config.init(&device, 0)).err());
             wrong.extend(self.load_tokenizer().err());
         }
+        if let Some(part) = &self.class_embedder {
+            wrong.extend(self.misfit(&part.file, part.config.init(&device, 0)).err());
+        }
+        if let Some(part) = &self.spatial_rescaler {
+            wrong.extend(self.misfit(&part.file, part.config.init(&device, 0)).err());
+        }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 
@@ -218,10 +247,9 @@ impl Manifest {
     ///
     /// # Errors
     /// The model has none, or its file does not fit.
-    pub fn load_vae(&self, device: &Device, dtype: DType) -> Result<KlAutoencoder> {
+    pub fn load_vae(&self, device: &Device, dtype: DType) -> Result<Autoencoder> {
         let part = self.vae.as_ref().ok_or_else(|| self.lacks("vae"))?;
-        let VaeConfig::Kl(config) = &part.config;
-        self.filled(&part.file, config.init(device, 0)?, dtype)
+        self.filled(&part.file, part.config.init(device, 0)?, dtype)
     }
 
     /// The U-Net with its weights as `dtype` on `device`.
@@ -327,13 +355,10 @@ impl Manifest {
             }
         };
         let channels = ("latent.channels", self.latent.channels);
-        if let Some(VaePart {
-            config: VaeConfig::Kl(config),
-            ..
-        }) = &self.vae
+        if let Some(VaePart { config, .. }) = &self.vae
             && config.check().is_ok()
         {
-            agree(channels, ("vae.embed_dim", config.embed_dim));
+            agree(channels, ("vae.embed_dim", config.embed_dim()));
             agree(
                 ("latent.factor", self.latent.factor),
                 ("vae's factor", config.factor()),
@@ -346,6 +371,10 @@ impl Manifest {
                     ("unet.context_dim", dim),
                     ("text_encoder.width", text.config.width()),
                 );
+            }
+            if let (Some(dim), Some(class)) = (config.context_dim, &self.class_embedder) {
+                let width = ("class_embedder.width", class.config.width);
+                agree(("unet.context_dim", dim), width);
             }
         }
         let scale = self.latent.scale;

@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device, Tensor};
 use super::load::plan;
 use super::manifest::{TextConfig, TextPart, UNetPart, VaeConfig, VaePart};
 use super::*;
-use crate::autoencoder::KlAutoencoderConfig;
+use crate::autoencoder::{KlAutoencoderConfig, VqAutoencoderConfig};
 use crate::schedule::ScheduleConfig;
 use crate::text::TextTransformerConfig;
 use crate::tokenizer::Tokenizer;
@@ -307,16 +307,7 @@ fn the_released_unet_is_found_under_both_families_of_names() {
 
 #[test]
 fn the_released_autoencoder_is_found_under_both_families_of_names() {
-    let config = KlAutoencoderConfig {
-        ch: 128,
-        ch_mult: vec![1, 2, 4, 4],
-        num_res_blocks: 2,
-        attn_resolutions: vec![],
-        resolution: 256,
-        embed_dim: 4,
-        groups: 32,
-        ..vae()
-    };
+    let config = VaeConfig::Kl(KlAutoencoderConfig::released("kl-f8").unwrap());
     let network = config.init(&Device::flex(), 0).unwrap();
     let found = keys(&network, &KeyTable::autoencoder(Family::CompVis, &config));
     assert_eq!(found.len(), 248);
@@ -341,6 +332,32 @@ fn the_released_autoencoder_is_found_under_both_families_of_names() {
             "decoder.up_blocks.3.resnets.0.conv_shortcut.weight",
             "decoder.up_blocks.0.upsamplers.0.conv.bias",
             "decoder.conv_norm_out.weight",
+        ],
+    );
+}
+
+#[test]
+fn the_attention_inside_levels_of_vq_f16_is_found_under_both_families_of_names() {
+    let config = VaeConfig::Vq(VqAutoencoderConfig::released("vq-f16").unwrap());
+    let network = config.init(&Device::flex(), 0).unwrap();
+    let table = |family| KeyTable::autoencoder(family, &config);
+    holds(
+        &keys(&network, &table(Family::CompVis)),
+        &[
+            "encoder.down.4.attn.1.q.weight",
+            "encoder.mid.attn_1.k.bias",
+            "quantize.embedding.weight",
+            "decoder.up.4.attn.2.proj_out.weight",
+            "decoder.up.1.upsample.conv.bias",
+        ],
+    );
+    holds(
+        &keys(&network, &table(Family::Diffusers)),
+        &[
+            "encoder.down_blocks.4.attentions.1.to_q.weight",
+            "quantize.embedding.weight",
+            "decoder.up_blocks.0.attentions.2.to_out.0.weight",
+            "decoder.up_blocks.3.upsamplers.0.conv.bias",
         ],
     );
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // A test may unwrap, and so may its helpers.
 
 mod adapters;
+mod autoencoders;
 mod checkpoints;
 mod control;
 mod guidance;
@@ -17,5 +18,6 @@ mod samplers;
 mod schedules;
 mod text;
 mod tokens;
+mod unets;
 mod upscale;
 mod walks;

@@ -1,4 +1,5 @@
 //! Our networks held to recorded ones: `tests/reference/networks.py` tells what was recorded.
+//! More cases by the same rules stand in `autoencoders` and `unets`.
 //!
 //! Each case is tested from four sides:
 //! - it agrees with the reference's double-precision result as closely as f32 can;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use half::f16;
-use ldm_models::autoencoder::{KlAutoencoder, KlAutoencoderConfig, Posterior};
+use ldm_models::autoencoder::{KlAutoencoder, KlAutoencoderConfig, Posterior, VaeConfig};
 use ldm_models::text::{TextTransformer, TextTransformerConfig};
 use ldm_models::unet::{Heads, Told, UNet, UNetConfig};
 use ldm_models::weights::{Family, KeyTable, NoPatch, TensorFile, load};
@@ -32,25 +33,26 @@ macro_rules! held_to_the_reference {
     ($($case:ident: $network:expr;)*) => {$(
         mod $case {
             use super::*;
+            use crate::networks;
 
             #[test]
             fn agrees_with_the_reference() {
-                agrees(stringify!($case), $network);
+                networks::agrees(stringify!($case), $network);
             }
 
             #[test]
             fn is_told_apart_from_every_mutant() {
-                told_apart(stringify!($case), $network);
+                networks::told_apart(stringify!($case), $network);
             }
 
             #[test]
             fn shows_exchanged_queries_and_keys() {
-                super::shows_exchanged_queries_and_keys(stringify!($case), $network);
+                networks::shows_exchanged_queries_and_keys(stringify!($case), $network);
             }
 
             #[test]
             fn shows_one_per_cent_in_any_tensor() {
-                shows_one_per_cent(stringify!($case), $network);
+                networks::shows_one_per_cent(stringify!($case), $network);
             }
         }
     )*};
@@ -202,12 +204,14 @@ fn distance(got: &[f32], want: &[f64]) -> f64 {
 }
 
 /// Whether a tensor cannot change the result: a constant added to all keys of a query
-/// leaves the softmax as it is, the text encoder's way back to words is not walked, and CLIP's
-/// scale belongs to its training.
+/// leaves the softmax as it is, the text encoder's way back to words is not walked, CLIP's
+/// scale belongs to its training, and which codes are in use is no matter of decoding.
 fn is_idle(name: &str) -> bool {
     let keys = ["to_k.bias", ".k.bias", ".k_proj.bias"];
-    let unused = name.starts_with("to_logits.") || name == "logit_scale";
-    keys.iter().any(|end| name.ends_with(end)) || unused
+    let unused = ["logit_scale", "quantize.used"];
+    keys.iter().any(|end| name.ends_with(end))
+        || unused.contains(&name)
+        || name.starts_with("to_logits.")
 }
 
 /// The safetensors file with each number of one f16 tensor one per cent up or down.
@@ -289,7 +293,7 @@ fn autoencoder(
     config: KlAutoencoderConfig,
 ) -> Results {
     let device = Device::flex();
-    let table = KeyTable::autoencoder(family, &config);
+    let table = KeyTable::autoencoder(family, &VaeConfig::Kl(config.clone()));
     let network: KlAutoencoder = filled(config.init(&device, 0).unwrap(), weights, &table);
     let Posterior { mean, logvar } = network.encode(recording.tensor("x", &device));
     let decoded = network.decode(recording.tensor("z", &device));
@@ -316,18 +320,28 @@ pub(crate) fn small_unet() -> UNetConfig {
     }
 }
 
-fn unet(recording: &Recording, weights: &Path, family: Family, config: UNetConfig) -> Results {
+pub(crate) fn unet(
+    recording: &Recording,
+    weights: &Path,
+    family: Family,
+    config: UNetConfig,
+) -> Results {
     let device = Device::flex();
     let table = KeyTable::unet(family, &config);
     let network: UNet = filled(config.init(&device, 0).unwrap(), weights, &table);
     let context = config
         .context_dim
         .map(|_| recording.tensor("context", &device));
+    let label = config.label.map(|_| recording.tensor("label", &device));
     let (x, t) = (
         recording.tensor("x", &device),
         recording.tensor("t", &device),
     );
-    let told = Told::tokens(context);
+    let told = Told {
+        context,
+        label,
+        control: None,
+    };
     vec![("out", numbers(network.forward(x, t, told)))]
 }
 
@@ -354,7 +368,7 @@ pub(crate) fn filled<M: Module>(network: M, weights: &Path, table: &KeyTable) ->
     load(network, &file, table, DType::F32, &NoPatch).unwrap()
 }
 
-fn weights(case: &str) -> PathBuf {
+pub(crate) fn weights(case: &str) -> PathBuf {
     path(&format!("{case}.weights"))
 }
 

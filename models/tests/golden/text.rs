@@ -7,10 +7,7 @@ use ldm_models::nn::parameter_count;
 use ldm_models::text::{Activation, ClipConfig, ClipText, TextConfig, size_vector};
 use ldm_models::weights::{ClipNames, Family, KeyTable, NoPatch, TensorFile, load};
 
-use crate::networks::{
-    Results, agrees, assert_agrees, filled, held_to_the_reference, numbers,
-    shows_exchanged_queries_and_keys, shows_one_per_cent, told_apart,
-};
+use crate::networks::{Results, assert_agrees, filled, held_to_the_reference, numbers};
 use crate::recorded::{Recording, path};
 
 held_to_the_reference! {

@@ -52,7 +52,7 @@ impl Painter<'_> {
                 guidance: Guidance::Plain { cfg: self.cfg },
                 seed: seed.wrapping_add(batch as u64),
             };
-            let shape = [texts.len(), about.config.embed_dim, side, side];
+            let shape = [texts.len(), about.config.embed_dim(), side, side];
             let start = Array::new(shape, vec![0.0; shape.iter().product()]);
             let (wanted, empty) = (self.condition(&texts)?, self.condition(&[""])?);
             let sides = Sides {
@@ -121,7 +121,7 @@ pub(super) fn rebuild(painter: &Painter<'_>, data: &dyn train::Dataset) -> Resul
         let shape = [indices.len(), 3, data.size(), data.size()];
         let x = TensorData::new(pixels.clone(), shape);
         let x = Tensor::from_data(x, (painter.machine.device(), DType::F32));
-        let rebuilt = vae.decode(vae.encode(x).mode()).clamp(-1.0, 1.0);
+        let rebuilt = vae.decode(vae.encode(x, None)).clamp(-1.0, 1.0);
         let rebuilt = Array::read(rebuilt, "the rebuilt pictures")?;
         let pairs = pixels.chunks(one).zip(rebuilt.numbers().chunks(one));
         figures.extend(pairs.map(|(wanted, found)| psnr(wanted, found, 2.0)));

@@ -19,6 +19,9 @@ const BESIDE: &str = r#"
     "also": TextEncode(text_encoder: "model", text: "by the lake"),
     "unseen": WorldDataset(seed: 2, count: 3),
     "sdxl": LoadModel(path: "weights/sdxl"),
+    "cin": LoadModel(path: "weights/classes"),
+    "landscapes": LoadModel(path: "weights/classes"),
+    "map": LoadImage(path: "images/map.png"),
 "#;
 
 /// Settings that make an example quick; what it shows stays the same.

@@ -21,12 +21,15 @@ use ldm_engine::{
     Run, Source, kind,
 };
 use ldm_models::autoencoder::KlAutoencoderConfig;
+use ldm_models::conditioner::{ClassEmbedderConfig, SpatialRescalerConfig};
 use ldm_models::noise::Noise;
 use ldm_models::schedule::ScheduleConfig;
 use ldm_models::text::{ClipConfig, TextTransformerConfig};
 use ldm_models::tokenizer::Tokenizer;
 use ldm_models::unet::{Heads, LabelConfig, UNetConfig};
-use ldm_models::weights::manifest::{TextConfig, TextPart, UNetPart, VaeConfig, VaePart};
+use ldm_models::weights::manifest::{
+    ClassPart, MapPart, TextConfig, TextPart, UNetPart, VaeConfig, VaePart,
+};
 use ldm_models::weights::{LatentSpec, Manifest, SaveAs, TensorWriter, save};
 
 use crate::{DeviceChoice, Machine, values::Report};
@@ -322,8 +325,47 @@ fn make_files(folder: &Path) {
     };
     let bytes = ldm_engine::Data::save(&latent).unwrap();
     std::fs::write(folder.join("latent.safetensors"), bytes).unwrap();
+    let map = image::GrayImage::from_fn(8, 4, |x, y| image::Luma([(x + y) as u8 % 3]));
+    map.save(folder.join("images/map.png")).unwrap();
+    make_conditioners(&folder.join("weights/classes"));
     make_enlarger(&folder.join("weights/x2.safetensors"));
     steering::make_control_net(&folder.join("weights/control"), 4);
+}
+
+/// The networks of classes and of maps, as a model of their own.
+fn make_conditioners(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    let device = burn::tensor::Device::flex();
+    let classes = ClassEmbedderConfig {
+        classes: 1000,
+        width: 4,
+    };
+    let maps = SpatialRescalerConfig {
+        stages: 2,
+        in_channels: 3,
+        out_channels: 2,
+    };
+    write(
+        classes.init(&device, 1).unwrap(),
+        folder,
+        "class.safetensors",
+    );
+    write(maps.init(&device, 1).unwrap(), folder, "map.safetensors");
+    let latent = LatentSpec {
+        factor: 4,
+        channels: 2,
+        scale: 1.0,
+    };
+    let mut manifest = Manifest::new("classes", latent);
+    manifest.class_embedder = Some(ClassPart {
+        file: "class.safetensors".into(),
+        config: classes,
+    });
+    manifest.spatial_rescaler = Some(MapPart {
+        file: "map.safetensors".into(),
+        config: maps,
+    });
+    manifest.write(folder).unwrap();
 }
 
 /// A compact network that doubles, under the names that such files have.

@@ -3,6 +3,7 @@
 //! Each file holds a value and its facts. Pictures, masks, latents and conditionings are data,
 //! kept on the host; models are handles, whose weights are in the pool of [`crate::weights`].
 
+mod conditioner;
 mod conditioning;
 mod control;
 mod dataset;
@@ -14,6 +15,7 @@ mod report;
 mod text_encoder;
 mod upscale;
 
+pub use conditioner::{ClassEmbedder, ClassEmbedderAbout, SpatialRescaler, SpatialRescalerAbout};
 pub use conditioning::{Area, Conditioning, ConditioningFacts, Entry, EntryFacts, Hint, HintFacts};
 pub use control::{ControlAbout, ControlNet};
 pub use dataset::{Dataset, DatasetFacts};

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{DType, Device};
 use ldm_engine::{Data, Error, FileRef, Identity, Reporter, Result, Storage};
-use ldm_models::autoencoder::{KlAutoencoder, KlAutoencoderConfig};
+use ldm_models::autoencoder::{Autoencoder, VaeConfig};
 use ldm_models::prediction::Prediction;
 use ldm_models::schedule::ScheduleConfig;
 use ldm_models::unet::{UNet, UNetConfig};
@@ -276,7 +276,7 @@ pub type Vae = Model<VaeAbout>;
 #[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
 pub struct VaeAbout {
     /// The network.
-    pub config: KlAutoencoderConfig,
+    pub config: VaeConfig,
     /// What latents are multiplied by after encoding, and divided by before decoding.
     pub scale: f64,
 }
@@ -292,10 +292,10 @@ impl VaeAbout {
 }
 
 impl About for VaeAbout {
-    type Module = KlAutoencoder;
+    type Module = Autoencoder;
     const NAME: &'static str = "Vae";
 
-    fn init(&self, device: &Device) -> Result<KlAutoencoder> {
+    fn init(&self, device: &Device) -> Result<Autoencoder> {
         if !(self.scale.is_finite() && self.scale > 0.0) {
             let scale = self.scale;
             return Err(Error::new(format!(

@@ -2,7 +2,7 @@
 //! CompVis/stable-diffusion and its descendants kept.
 
 use super::{Names, transformer};
-use crate::autoencoder::KlAutoencoderConfig;
+use crate::autoencoder::Shape;
 use crate::text::{ClipConfig, TextTransformerConfig};
 use crate::unet::{LabelConfig, UNetConfig};
 
@@ -23,9 +23,9 @@ const ATTENTION: &[(&str, &str)] = &[
 ];
 
 /// The decoder's levels are numbered from the finest, though they run from the coarsest.
-pub(super) fn autoencoder(config: &KlAutoencoderConfig) -> Names {
+pub(super) fn autoencoder(config: &Shape<'_>) -> Names {
     let mut names = Names::default();
-    names.layers(&[("quant", "quant_conv"), ("post_quant", "post_quant_conv")]);
+    names.layers(super::QUANTISATION);
     let levels = config.ch_mult.len();
     for level in 0..levels {
         let ours = format!("encoder.levels.{level}");

@@ -1,9 +1,9 @@
-//! The names of Hugging Face diffusers: `AutoencoderKL`, `UNet2DConditionModel` and
+//! The names of Hugging Face diffusers: `AutoencoderKL`, `VQModel`, `UNet2DConditionModel` and
 //! `UNet2DModel`, the `LDMBertModel` of its latent diffusion pipeline, and transformers'
 //! `CLIPTextModel`.
 
 use super::{Names, transformer};
-use crate::autoencoder::KlAutoencoderConfig;
+use crate::autoencoder::Shape;
 use crate::text::{ClipConfig, TextTransformerConfig};
 use crate::unet::{LabelConfig, UNetConfig};
 
@@ -25,9 +25,9 @@ const ATTENTION: &[(&str, &str)] = &[
 ];
 
 /// Levels are numbered as they run, in the encoder and in the decoder.
-pub(super) fn autoencoder(config: &KlAutoencoderConfig) -> Names {
+pub(super) fn autoencoder(config: &Shape<'_>) -> Names {
     let mut names = Names::default();
-    names.layers(&[("quant", "quant_conv"), ("post_quant", "post_quant_conv")]);
+    names.layers(super::QUANTISATION);
     let sides = [
         ("encoder", "down", config.num_res_blocks),
         ("decoder", "up", config.num_res_blocks + 1),

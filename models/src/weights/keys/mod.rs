@@ -24,7 +24,7 @@ mod upscale;
 use std::collections::BTreeMap;
 
 use super::file::View;
-use crate::autoencoder::KlAutoencoderConfig;
+use crate::autoencoder::VaeConfig;
 use crate::control::ControlConfig;
 use crate::text::{Activation, ClipConfig, TextConfig, TextTransformerConfig};
 use crate::unet::UNetConfig;
@@ -160,11 +160,15 @@ impl KeyTable {
     }
 
     /// The names that `family` gives an autoencoder.
-    pub fn autoencoder(family: Family, config: &KlAutoencoderConfig) -> Self {
+    pub fn autoencoder(family: Family, config: &VaeConfig) -> Self {
+        let shape = config.shape();
         match family {
             Family::Native => Self::native(),
-            Family::CompVis => Self::new(compvis::autoencoder(config), &["loss.", "model_ema."]),
-            Family::Diffusers => Self::new(diffusers::autoencoder(config), &[]),
+            Family::CompVis => Self::new(
+                compvis::autoencoder(&shape),
+                &["loss.", "model_ema.", "quantize.used"],
+            ),
+            Family::Diffusers => Self::new(diffusers::autoencoder(&shape), &[]),
         }
     }
 
@@ -260,6 +264,25 @@ impl KeyTable {
             UpscaleConfig::Compact(config) => upscale::compact(config),
         };
         Self::new(names, &[]).under(&naming.prefix)
+    }
+
+    /// The names that `family` gives a class embedder; diffusers has no such network.
+    pub fn class_embedder(family: Family) -> Self {
+        Self::of_one(family, &[("classes", "embedding")])
+    }
+
+    /// The names that `family` gives a spatial rescaler; diffusers has no such network.
+    pub fn spatial_rescaler(family: Family) -> Self {
+        Self::of_one(family, &[("project", "channel_mapper")])
+    }
+
+    fn of_one(family: Family, layers: &[(&str, &str)]) -> Self {
+        if family == Family::Native {
+            return Self::native();
+        }
+        let mut names = Names::default();
+        names.layers(layers);
+        Self::new(names, &[])
     }
 
     fn new(names: Names, ignored: &'static [&'static str]) -> Self {
@@ -438,6 +461,13 @@ impl Scope<'_> {
         }
     }
 }
+
+/// What stands between an autoencoder's halves, which both families name alike.
+const QUANTISATION: &[(&str, &str)] = &[
+    ("quant", "quant_conv"),
+    ("codebook", "quantize.embedding"),
+    ("post_quant", "post_quant_conv"),
+];
 
 /// The layers of a transformer inside a U-Net, which both families name alike.
 fn transformer(names: &mut Names, ours: &str, theirs: &str, depth: usize) {
