@@ -37,6 +37,7 @@ pub mod values;
 mod weights;
 
 mod apply_control_net;
+mod apply_lora;
 mod average_conditioning;
 mod combine_conditioning;
 mod concat_conditioning;

@@ -4,6 +4,7 @@
 use ldm_engine::{Kind, kind};
 
 use crate::apply_control_net::ApplyControlNet;
+use crate::apply_lora::ApplyLora;
 use crate::average_conditioning::AverageConditioning;
 use crate::combine_conditioning::CombineConditioning;
 use crate::concat_conditioning::ConcatConditioning;
@@ -55,6 +56,7 @@ pub fn list() -> Vec<Kind> {
         kind::<VaeEncode>(),
         kind::<CombineConditioning>(),
         kind::<TextEncodeSdxl>(),
+        kind::<ApplyLora>(),
         kind::<ConcatConditioning>(),
         kind::<AverageConditioning>(),
         kind::<ZeroOutConditioning>(),

@@ -18,6 +18,7 @@ def main(out, latent_diffusion, k_diffusion, spandrel, basicsr):
         "guidance": [],
         "upscale": [spandrel, basicsr],
         "control": [],
+        "adapters": [],
     }
     for script, sources in scripts.items():
         # A process each: the stand-ins that one script puts in place stay out of the next.

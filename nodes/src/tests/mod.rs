@@ -1,5 +1,6 @@
 //! The nodes at work: graphs over a model of a few channels, made here.
 
+mod adapters;
 mod conditioning;
 mod examples;
 mod list;
@@ -318,6 +319,7 @@ fn make_files(folder: &Path) {
     };
     let bytes = ldm_engine::Data::save(&latent).unwrap();
     std::fs::write(folder.join("latent.safetensors"), bytes).unwrap();
+    adapters::make_style(folder);
     make_enlarger(&folder.join("weights/x2.safetensors"));
     steering::make_control_net(&folder.join("weights/control"), 4);
 }
