@@ -38,6 +38,7 @@ pub mod values;
 mod weights;
 
 mod apply_control_net;
+mod apply_lora;
 mod average_conditioning;
 mod class_encode;
 mod combine_conditioning;

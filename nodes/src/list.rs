@@ -4,6 +4,7 @@
 use ldm_engine::{Kind, kind};
 
 use crate::apply_control_net::ApplyControlNet;
+use crate::apply_lora::ApplyLora;
 use crate::average_conditioning::AverageConditioning;
 use crate::class_encode::ClassEncode;
 use crate::combine_conditioning::CombineConditioning;
@@ -59,6 +60,7 @@ pub fn list() -> Vec<Kind> {
         kind::<TextEncodeSdxl>(),
         kind::<ClassEncode>(),
         kind::<SemanticEncode>(),
+        kind::<ApplyLora>(),
         kind::<ConcatConditioning>(),
         kind::<AverageConditioning>(),
         kind::<ZeroOutConditioning>(),

@@ -1,7 +1,8 @@
 """adapters.safetensors: adapter files of every kind, and the weights a network has with them.
 
-The networks are those of `unet_cross_width.weights` and `text_diffusers.weights` (see
-`networks.py`), drawn again here from the same seeds. For each case:
+The networks are those of `unet_cross_width.weights`, `text_diffusers.weights` (see
+`networks.py`) and `clip_hf.weights` (`text.py`), drawn again here from the same seeds. For each
+case:
 - `<case>/file/<key>`: the tensors of an adapter's file, under the names their trainer gives
   them, rounded to f16 before anything was computed (f32: alpha);
 - `<case>/merged/<name>` f32: what a parameter of the network (diffusers' name) becomes at
@@ -30,7 +31,9 @@ import tempfile
 import diffusers
 import lycoris
 import peft
+import text as prompts
 import torch
+import transformers
 from common import save
 from diffusers.pipelines.latent_diffusion import pipeline_latent_diffusion as ldm
 from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
@@ -71,6 +74,12 @@ def text():
         dropout=0.0,
     )
     return randomise(ldm.LDMBertModel(ldm.LDMBertConfig(**config)), 110).double()
+
+
+def clip():
+    config = dict(**prompts.SMALL, projection_dim=10, hidden_act="quick_gelu", eos_token_id=2)
+    config = transformers.CLIPTextConfig(**config)
+    return randomise(transformers.CLIPTextModelWithProjection(config), 200).double()
 
 
 BLOCK = "down_blocks.1.attentions.0.transformer_blocks.1"
@@ -302,25 +311,23 @@ def plain(state, _network):
     return {f"base_model.model.{key}": value for key, value in state.items()}
 
 
-def pipeline(state, network):
+def pipeline(state, network, part):
     """As diffusers' pipelines write it, and with the note that they put in the header."""
     with tempfile.TemporaryDirectory() as folder:
-        diffusers.StableDiffusionPipeline.save_lora_weights(
-            folder,
-            unet_lora_layers=state,
-            unet_lora_adapter_metadata=network.peft_config["default"].to_dict(),
-        )
+        note = network.peft_config["default"].to_dict()
+        given = {f"{part}_lora_layers": state, f"{part}_lora_adapter_metadata": note}
+        diffusers.StableDiffusionPipeline.save_lora_weights(folder, **given)
         with safe_open(f"{folder}/pytorch_lora_weights.safetensors", "pt") as file:
             network.noted = file.metadata()["lora_adapter_metadata"]
             return {key: file.get_tensor(key) for key in file.keys()}
 
 
-def noted(net, config, layers, about):
+def noted(net, config, layers, about, part="unet"):
     """A case whose file comes from a pipeline, whose settings are in the note."""
     memory = {}
 
     def names(state, network):
-        written = pipeline(state, network)
+        written = pipeline(state, network, part)
         memory["note"] = network.noted
         return written
 
@@ -381,20 +388,40 @@ def text_cases(net):
     yield "text_dotted", from_lycoris(net, lycoris.LohaModule, layers, dotted)
 
 
+def clip_cases(net):
+    layer = "text_model.encoder.layers.1"
+    query, out = f"{layer}.self_attn.q_proj", f"{layer}.self_attn.out_proj"
+    layers = {query: (2.0, 3), out: (1.0, 2), f"{layer}.mlp.fc1": (None, 4)}
+    layers |= {"text_model.encoder.layers.2.mlp.fc2": (6.0, 3)}
+    names = lambda name: kohya(name, "lora_te_")  # noqa: E731
+    yield "clip_kohya", from_lycoris(net, lycoris.LoConModule, layers, names)
+    config = peft.LoraConfig(target_modules=[query, out], r=3, lora_alpha=5)
+    about = "LoRA, alpha in the note"
+    yield "clip_pipeline", noted(net, config, [query, out], about, "text_encoder")
+
+
+def in_order(note):
+    """The same note with sets, which PEFT lists as they come, sorted."""
+    settings = json.loads(note)
+    settings = {k: sorted(v) if isinstance(v, list) else v for k, v in settings.items()}
+    return json.dumps(settings, sort_keys=True)
+
+
 def main(out):
     # LyCORIS inverts in f32 for devices that cannot invert halves; here f64 stays f64.
     torch.Tensor.float, single = torch.Tensor.double, torch.Tensor.float
-    net, words = unet(), text()
+    net, words, pairs = unet(), text(), clip()
     cases = dict(lycoris_cases(net))
     cases |= {"whole": whole(net)}
     cases |= dict(peft_cases(net))
     cases |= dict(text_cases(words))
+    cases |= dict(clip_cases(pairs))
     torch.Tensor.float = single
     tensors, meta = {}, {}
     for name, case in cases.items():
         meta[name] = case.about
         if case.note:
-            meta[f"{name}.note"] = json.dumps(json.loads(case.note), sort_keys=True)
+            meta[f"{name}.note"] = in_order(case.note)
         tensors |= {f"{name}/file/{key}": value for key, value in case.file.items()}
         tensors |= {f"{name}/merged/{key}": v for key, v in case.merged.items()}
         print(f"{name}: {len(case.file)} tensors change {len(case.merged)} parameters")

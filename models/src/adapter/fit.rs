@@ -53,14 +53,15 @@ impl Misfit {
 
 impl Fit {
     /// Holds `adapter` against `network`, whose layers have the names of `tables`; the first
-    /// table's are laid out as the adapter's are.
+    /// table's are laid out as the adapter's are. A pair of text encoders is one network, whose
+    /// `part` is that of the first.
     pub fn of<M: Module>(
         adapter: Arc<Adapter>,
         part: Part,
         network: &M,
         tables: &[KeyTable],
     ) -> Self {
-        let names = Names::of(tables);
+        let names = Names::of(tables, part);
         let sources = tables.first().map(|table| plan(network, table));
         let shapes: Shaped = sources.into_iter().flatten().collect();
         let mut fit = Self {
@@ -71,8 +72,8 @@ impl Fit {
             strangers: Vec::new(),
         };
         for (at, target) in adapter.targets.iter().enumerate() {
-            if target.part == part {
-                let path = names.path(&target.flat);
+            if target.part.is_like(part) {
+                let path = names.path(target.part, &target.flat);
                 fit.place(at, target, path, &shapes);
             }
         }

@@ -1,9 +1,9 @@
 //! Adapters: small files that change a model's weights. LoRA and its kin.
 //!
 //! ```text
-//! file ── names ── targets ── fit (names and shapes of one network) ── chain ── load
-//!                    │                                                   │
-//!                  method: which pieces, what shape                    merge: the arithmetic
+//! file ── names ── targets ── fit (one network's names and shapes) ── chain ── load
+//!                    │                                                  │
+//!                  method: which pieces, what shape                   merge: the arithmetic
 //! ```
 //!
 //! An adapter is open, its numbers unread, until a network is loaded through a [`Chain`], which
@@ -32,12 +32,12 @@ use serde_json::Value;
 
 pub use fit::{Chain, Fit};
 pub use method::Method;
-pub use names::{Names, Part};
+pub use names::Part;
 
 use crate::error::{Error, Result};
 use crate::weights::TensorFile;
 use method::Shapes;
-use names::Piece;
+use names::{Names, Piece};
 
 /// An adapter's file, sorted by the layers that it is for.
 #[derive(Debug)]
@@ -130,9 +130,9 @@ impl Adapter {
         &self.leftover
     }
 
-    /// Whether it is for this network at all.
+    /// Whether it is for such a network at all; either text encoder stands for both.
     pub fn is_for(&self, part: Part) -> bool {
-        self.targets.iter().any(|target| target.part == part)
+        self.targets.iter().any(|target| target.part.is_like(part))
     }
 
     fn shape(&self, target: &Target, piece: Piece) -> Option<&[usize]> {

@@ -23,6 +23,11 @@ pub enum Part {
 }
 
 impl Part {
+    /// Whether both are text encoders, or both not.
+    pub(super) fn is_like(self, other: Self) -> bool {
+        (self == Self::Unet) == (other == Self::Unet)
+    }
+
     /// What messages call it.
     pub fn name(self) -> &'static str {
         match self {
@@ -163,9 +168,9 @@ fn flat(name: &str) -> String {
     }
 }
 
-/// What a network's layers are called by everyone: flat name → our path.
+/// What a network's layers are called by everyone: part and flat name → our path.
 #[derive(Debug, Clone, Default)]
-pub struct Names(BTreeMap<String, String>);
+pub(super) struct Names(BTreeMap<(Part, String), String>);
 
 /// Other endings of the same layer: the table's, another's.
 const ALSO: &[(&str, &str)] = &[
@@ -177,24 +182,34 @@ const ALSO: &[(&str, &str)] = &[
 ];
 
 impl Names {
-    /// The names that several families give one network.
-    pub fn of(tables: &[KeyTable]) -> Self {
-        let mut names = BTreeMap::new();
-        for (ours, theirs) in tables.iter().flat_map(KeyTable::layers) {
-            let flat = flat(theirs);
-            for (ending, also) in ALSO {
-                if let Some(stem) = flat.strip_suffix(ending) {
-                    names.insert(format!("{stem}{also}"), ours.to_owned());
-                }
+    /// The names that several families give one network, which is `part`; where it is two, the
+    /// other is the second text encoder.
+    pub(super) fn of(tables: &[KeyTable], part: Part) -> Self {
+        let mut names = Self::default();
+        let networks = tables
+            .iter()
+            .flat_map(|t| [part, Part::Text2].into_iter().zip(t.networks()));
+        for (part, (beginning, table)) in networks {
+            for (ours, theirs) in table.layers() {
+                names.add(part, flat(theirs), &format!("{beginning}{ours}"));
             }
-            names.insert(flat, ours.to_owned());
         }
-        Self(names)
+        names
+    }
+
+    fn add(&mut self, part: Part, flat: String, path: &str) {
+        for (ending, also) in ALSO {
+            if let Some(stem) = flat.strip_suffix(ending) {
+                let also = (part, format!("{stem}{also}"));
+                self.0.insert(also, path.to_owned());
+            }
+        }
+        self.0.insert((part, flat), path.to_owned());
     }
 
     /// Our path of the layer with that flat name.
-    pub(super) fn path(&self, flat: &str) -> Option<&str> {
-        self.0.get(flat).map(String::as_str)
+    pub(super) fn path(&self, part: Part, flat: &str) -> Option<&str> {
+        self.0.get(&(part, flat.to_owned())).map(String::as_str)
     }
 }
 

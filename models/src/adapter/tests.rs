@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
+use safetensors::tensor::{Dtype, TensorView};
 
 use super::{Adapter, Fit, Method, Part};
 use crate::text::TextTransformerConfig;
@@ -64,8 +65,19 @@ fn what_is_no_whole_adapter_is_refused_with_the_layer() {
         said.contains("`a` has magnitudes (DoRA), which diff has no use for"),
         "{said}"
     );
-    let said = refusal(&[("a.lora_up.weight", [4, 0]), ("a.lora_down.weight", [0, 4])]);
-    assert!(said.contains("holds nothing in `a.lora_"), "{said}");
+}
+
+#[test]
+fn tensors_without_numbers_are_refused() {
+    let nothing = TensorView::new(Dtype::F32, vec![4, 0], &[]).unwrap();
+    let whole = TensorView::new(Dtype::I32, vec![1], &[0; 4]).unwrap();
+    for (view, wanted) in [(nothing, "holds nothing in"), (whole, "holds I32 in")] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let bytes = safetensors::serialize([("a.diff", view)], None).unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let said = Adapter::of(TensorFile::open(file.path()).unwrap()).unwrap_err();
+        assert!(said.to_string().contains(wanted), "{said}");
+    }
 }
 
 #[test]

@@ -12,13 +12,15 @@ use burn::module::Module;
 use burn::tensor::{DType, Device};
 use half::f16;
 use ldm_models::adapter::{Adapter, Chain, Fit, Part};
-use ldm_models::text::TextTransformerConfig;
+use ldm_models::text::{Activation, ClipConfig, TextConfig, TextTransformerConfig};
 use ldm_models::unet::{Heads, UNetConfig};
 use ldm_models::weights::{Family, KeyTable, SaveAs, TensorFile, load, save};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 
+use crate::networks::small_unet;
 use crate::recorded::path;
+use crate::text::{beside, small};
 
 /// Parameters by their recorded names, in PyTorch's layout.
 type Weights = BTreeMap<String, Vec<f32>>;
@@ -29,7 +31,7 @@ const ALLOWED: f64 = 1e-6;
 #[test]
 fn every_kind_of_adapter_gives_its_trainers_weights() {
     let lab = Lab::new();
-    assert_eq!(lab.cases().len(), 26);
+    assert_eq!(lab.cases().len(), 28);
     for case in lab.cases() {
         let got = lab.merged(&[(&case, 1.0)]);
         let (base, wanted) = (lab.merged_with(&case, Chain::default()), lab.wanted(&case));
@@ -186,11 +188,62 @@ fn an_adapter_of_another_model_is_refused() {
         said.contains("is for a weight of [16, 6], here it is [16, 12]"),
         "{said}"
     );
-    let network = text().init(&Device::flex(), 0).unwrap();
-    let table = [KeyTable::text(Family::Diffusers, &text())];
+    let network = bert().init(&Device::flex(), 0).unwrap();
+    let table = [KeyTable::text_encoder(Family::Diffusers, &bert())];
     let fit = Fit::of(adapter, Part::Unet, &network, &table);
     let said = fit.check().unwrap_err().to_string();
     assert!(said.contains("0 of 8 targets fit"), "{said}");
+}
+
+#[test]
+fn each_of_two_text_encoders_has_its_own_targets() {
+    let lab = Lab::new();
+    let one = lab.file("clip_kohya", |_, _| ());
+    let bytes = std::fs::read(one.path()).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let renamed = file
+        .iter()
+        .map(|(key, view)| (key.replace("lora_te_", "lora_te2_"), view));
+    let second = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(second.path(), serialize(renamed, None).unwrap()).unwrap();
+    let pair = TextConfig::TwoClips {
+        first: clip_config(),
+        second: clip_config(),
+    };
+    let base = beside(&[("clip_hf", "text_encoder."), ("clip_hf", "text_encoder_2.")]);
+    let merged = |adapter: &Path| {
+        let mut chain = Chain::default();
+        let fit = fit_text(open(adapter), &pair);
+        assert_eq!((fit.fitting(), fit.check().unwrap().len()), (4, 0));
+        chain.push(fit, 1.0);
+        let table = KeyTable::text_encoder(Family::Diffusers, &pair);
+        let network = pair.init(&Device::flex(), 0).unwrap();
+        loaded(network, base.path(), &table, &chain)
+    };
+    let wanted = lab.wanted("clip_kohya");
+    let plain = lab.merged_with("clip_kohya", Chain::default());
+    let ways = [
+        ("text_encoder.", one.path()),
+        ("text_encoder_2.", second.path()),
+    ];
+    for (changed, adapter) in ways {
+        for (name, numbers) in merged(adapter) {
+            let (part, inner) = name.split_at(name.find('.').unwrap() + 1);
+            match wanted.get(inner).filter(|_| part == changed) {
+                Some(want) => assert!(distance(&numbers, want) <= ALLOWED, "{name}"),
+                None => assert_eq!(numbers, plain[inner], "{name}"),
+            }
+        }
+    }
+    // The second's targets are no single encoder's.
+    let said = fit_text(open(second.path()), &clip())
+        .check()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.contains("0 of 4 targets fit this text encoder"),
+        "{said}"
+    );
 }
 
 /// The recorded adapters.
@@ -290,58 +343,60 @@ impl Lab {
 
     fn merged_with(&self, case: &str, chain: Chain) -> Weights {
         let device = Device::flex();
-        match is_text(case) {
-            true => {
-                let table = KeyTable::text(Family::Diffusers, &text());
-                let network = text().init(&device, 0).unwrap();
-                loaded(network, "text_diffusers.weights", &table, &chain)
-            }
-            false => {
-                let table = KeyTable::unet(Family::Diffusers, &unet());
+        let family = Family::Diffusers;
+        let text = |config: &TextConfig, weights: &str| {
+            let table = KeyTable::text_encoder(family, config);
+            loaded(
+                config.init(&device, 0).unwrap(),
+                &path(weights),
+                &table,
+                &chain,
+            )
+        };
+        match case.split('_').next().unwrap() {
+            "text" => text(&bert(), "text_diffusers.weights"),
+            "clip" => text(&clip(), "clip_hf.weights"),
+            _ => {
+                let table = KeyTable::unet(family, &unet());
                 let network = unet().init(&device, 0).unwrap();
-                loaded(network, "unet_cross_width.weights", &table, &chain)
+                loaded(network, &path("unet_cross_width.weights"), &table, &chain)
             }
         }
     }
 }
 
-fn is_text(case: &str) -> bool {
-    case.starts_with("text_")
+fn open(file: &Path) -> Arc<Adapter> {
+    let adapter = Adapter::of(TensorFile::open(file).unwrap()).unwrap();
+    assert!(adapter.leftover().is_empty(), "{:?}", adapter.leftover());
+    Arc::new(adapter)
 }
 
 /// An adapter held against its network: every target must fit, and no tensor be left over.
 fn fit(case: &str, file: &Path) -> Fit {
-    let device = Device::flex();
-    let adapter = Arc::new(Adapter::of(TensorFile::open(file).unwrap()).unwrap());
-    assert!(adapter.leftover().is_empty(), "{:?}", adapter.leftover());
-    let families = [Family::Diffusers, Family::CompVis];
-    let fit = match is_text(case) {
-        true => {
-            let tables = families.map(|family| KeyTable::text(family, &text()));
-            Fit::of(
-                adapter,
-                Part::Text,
-                &text().init(&device, 0).unwrap(),
-                &tables,
-            )
-        }
-        false => {
-            let tables = families.map(|family| KeyTable::unet(family, &unet()));
-            Fit::of(
-                adapter,
-                Part::Unet,
-                &unet().init(&device, 0).unwrap(),
-                &tables,
-            )
+    let fit = match case.split('_').next().unwrap() {
+        "text" => fit_text(open(file), &bert()),
+        "clip" => fit_text(open(file), &clip()),
+        _ => {
+            let tables = FAMILIES.map(|family| KeyTable::unet(family, &unet()));
+            let network = unet().init(&Device::flex(), 0).unwrap();
+            Fit::of(open(file), Part::Unet, &network, &tables)
         }
     };
     assert_eq!(fit.check().unwrap(), Vec::<String>::new(), "{case}");
     fit
 }
 
+const FAMILIES: [Family; 2] = [Family::Diffusers, Family::CompVis];
+
+fn fit_text(adapter: Arc<Adapter>, config: &TextConfig) -> Fit {
+    let tables = FAMILIES.map(|family| KeyTable::text_encoder(family, config));
+    let network = config.init(&Device::flex(), 0).unwrap();
+    Fit::of(adapter, Part::Text, &network, &tables)
+}
+
 /// The network's parameters as they are after loading, by their recorded names.
-fn loaded<M: Module>(network: M, weights: &str, table: &KeyTable, chain: &Chain) -> Weights {
-    let file = TensorFile::open(&path(weights)).unwrap();
+fn loaded<M: Module>(network: M, weights: &Path, table: &KeyTable, chain: &Chain) -> Weights {
+    let file = TensorFile::open(weights).unwrap();
     let network = load(network, &file, table, DType::F32, chain).unwrap();
     let written = tempfile::NamedTempFile::new().unwrap();
     save(&network, written.path(), SaveAs::F32).unwrap();
@@ -362,31 +417,33 @@ fn loaded<M: Module>(network: M, weights: &str, table: &KeyTable, chain: &Chain)
 
 fn unet() -> UNetConfig {
     UNetConfig {
-        in_channels: 3,
-        out_channels: 3,
-        model_channels: 8,
-        channel_mult: vec![1, 2],
-        num_res_blocks: 1,
-        attention_resolutions: vec![1, 2],
         heads: Heads::Width(4),
         context_dim: Some(6),
         transformer_depth: vec![1, 2],
-        groups: 4,
-        middle_depth: None,
-        label: None,
-        scale_shift: false,
-        resblock_updown: false,
+        ..small_unet()
     }
 }
 
-fn text() -> TextTransformerConfig {
-    TextTransformerConfig {
+fn bert() -> TextConfig {
+    TextConfig::Bert(TextTransformerConfig {
         vocab_size: 37,
         max_length: 12,
         width: 20,
         layers: 2,
         heads: 2,
         head_width: 16,
+    })
+}
+
+fn clip() -> TextConfig {
+    TextConfig::Clip(clip_config())
+}
+
+fn clip_config() -> ClipConfig {
+    ClipConfig {
+        activation: Activation::QuickGelu,
+        projection: Some(10),
+        ..small()
     }
 }
 

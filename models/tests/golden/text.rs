@@ -22,7 +22,7 @@ held_to_the_reference! {
 
 const STATES: [&str; 3] = ["state1", "state2", "state3"];
 
-fn small() -> ClipConfig {
+pub(crate) fn small() -> ClipConfig {
     ClipConfig {
         vocab_size: 37,
         max_length: 12,
@@ -86,7 +86,7 @@ fn the_text_transformers_of_the_field_have_their_sizes() {
 }
 
 /// The weights of a small network under a prefix, among tensors of others.
-fn beside(parts: &[(&str, &str)]) -> tempfile::NamedTempFile {
+pub(crate) fn beside(parts: &[(&str, &str)]) -> tempfile::NamedTempFile {
     let mut owned = Vec::new();
     for (case, prefix) in parts {
         let bytes = std::fs::read(path(&format!("{case}.weights"))).unwrap();

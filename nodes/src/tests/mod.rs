@@ -1,5 +1,6 @@
 //! The nodes at work: graphs over a model of a few channels, made here.
 
+mod adapters;
 mod choices;
 mod conditioning;
 mod examples;
@@ -328,6 +329,7 @@ fn make_files(folder: &Path) {
     let map = image::GrayImage::from_fn(8, 4, |x, y| image::Luma([(x + y) as u8 % 3]));
     map.save(folder.join("images/map.png")).unwrap();
     make_conditioners(&folder.join("weights/classes"));
+    adapters::make_style(folder);
     make_enlarger(&folder.join("weights/x2.safetensors"));
     steering::make_control_net(&folder.join("weights/control"), 4);
 }

@@ -23,6 +23,7 @@ pub(crate) use image::MOST_NUMBERS;
 pub use image::{Image, PictureFacts};
 pub use latent::{Latent, LatentFacts, LatentSpace};
 pub use mask::Mask;
+pub(crate) use model::adapter;
 pub use model::{About, Model, Unet, UnetAbout, Vae, VaeAbout};
 pub use report::Report;
 pub use text_encoder::{TextEncoder, TextEncoderAbout, Vocabulary};

@@ -6,7 +6,8 @@
 //!
 //! Promises
 //! - A handle's identity is the hash of what it is made of: description, family of names,
-//!   content of the file; and another description, where one was put in its place. Never a path, never the tensors.
+//!   content of the file; the adapters on it, in order with their strengths; and another
+//!   description, where one was put in its place. Never a path, never the tensors.
 //! - A trained network is an object like any other: stored by its bytes, and found again.
 
 use std::borrow::Cow;
@@ -15,14 +16,13 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device};
-use ldm_engine::{Data, Error, FileRef, Identity, Reporter, Result, Storage};
+use ldm_engine::{Data, Error, FileRef, Identity, OpenFile, Reporter, Result, Storage};
+use ldm_models::adapter::{Adapter, Chain, Fit, Part};
 use ldm_models::autoencoder::{Autoencoder, VaeConfig};
 use ldm_models::prediction::Prediction;
 use ldm_models::schedule::ScheduleConfig;
 use ldm_models::unet::{UNet, UNetConfig};
-use ldm_models::weights::{
-    Family, KeyTable, NoPatch, SaveAs, TensorFile, TensorWriter, faults, load,
-};
+use ldm_models::weights::{Family, KeyTable, SaveAs, TensorFile, TensorWriter, faults, load};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -35,6 +35,8 @@ pub trait About: Debug + Clone + Serialize + DeserializeOwned + Send + Sync + 's
     type Module: Module + Sync + 'static;
     /// The type's name on links.
     const NAME: &'static str;
+    /// What it is to adapters; none where they are not made for such networks.
+    const PART: Option<Part> = None;
 
     /// A network whose weights are not there yet; takes no memory for them.
     ///
@@ -50,6 +52,30 @@ pub trait About: Debug + Clone + Serialize + DeserializeOwned + Send + Sync + 's
         let _ = asked;
         DType::F32
     }
+
+    /// An adapter held against this network, if it is for such a one.
+    ///
+    /// # Errors
+    /// When the description is of no network.
+    fn fit(&self, adapter: &Arc<Adapter>) -> Result<Option<Fit>> {
+        let Some(part) = Self::PART.filter(|part| adapter.is_for(*part)) else {
+            return Ok(None);
+        };
+        // The device is only remembered by networks whose parameters are never drawn.
+        let network = self.init(&Device::flex())?;
+        let tables = [Family::Diffusers, Family::CompVis].map(|family| self.table(family));
+        Ok(Some(Fit::of(Arc::clone(adapter), part, &network, &tables)))
+    }
+}
+
+/// Opens an adapter's file and reads its header.
+///
+/// # Errors
+/// When it is no adapter.
+pub(crate) fn adapter(file: OpenFile) -> Result<Arc<Adapter>> {
+    let path = file.path().to_owned();
+    let tensors = TensorFile::of(&file.into_file(), &path)?;
+    Ok(Arc::new(Adapter::of(tensors)?))
 }
 
 /// A handle on a network.
@@ -57,6 +83,8 @@ pub trait About: Debug + Clone + Serialize + DeserializeOwned + Send + Sync + 's
 pub struct Model<A> {
     about: Arc<A>,
     source: Source,
+    /// What changes the weights as they are read, in order, and how strongly.
+    adapters: Vec<(FileRef, f64)>,
     /// The hash of what the weights are, under the description that came with them.
     identity: Identity,
     /// The description in words, where it is another than the one that came with the weights.
@@ -93,6 +121,7 @@ impl<A: About> Model<A> {
         Ok(Self {
             about: Arc::new(about),
             source: Source::File(file, family),
+            adapters: Vec::new(),
             identity,
             described: None,
         })
@@ -117,6 +146,7 @@ impl<A: About> Model<A> {
         Self {
             about: Arc::new(about),
             source: Source::Made(Arc::new(bytes)),
+            adapters: Vec::new(),
             identity,
             described: None,
         }
@@ -132,6 +162,19 @@ impl<A: About> Model<A> {
             about: Arc::new(about),
             ..self.clone()
         })
+    }
+
+    /// The same network, its weights changed by the adapter in `file`; itself at strength 0.
+    pub fn adapted(&self, file: FileRef, strength: f64) -> Self {
+        if strength == 0.0 {
+            return self.clone();
+        }
+        let (before, content) = (self.identity.0, file.identity().0);
+        let strength_bits = strength.to_bits().to_le_bytes();
+        let mut adapted = self.clone();
+        adapted.identity = Identity::of(&[&before, b"adapter", &content, &strength_bits]);
+        adapted.adapters.push((file, strength));
+        adapted
     }
 
     /// What the network is.
@@ -161,9 +204,26 @@ impl<A: About> Model<A> {
             machine.weights().get((held, A::NAME, bytes), loaded, || {
                 let empty = self.about.init(machine.device())?;
                 let table = self.about.table(family);
-                Ok(load(empty, file, &table, dtype, &NoPatch)?)
+                Ok(load(empty, file, &table, dtype, &self.chain()?)?)
             })
         })
+    }
+
+    /// The adapters, open.
+    fn chain(&self) -> Result<Chain> {
+        let mut chain = Chain::default();
+        for (file, strength) in &self.adapters {
+            if let Some(fit) = self.about.fit(&adapter(file.open()?)?)? {
+                fit.check()?;
+                chain.push(fit, *strength);
+            }
+        }
+        Ok(chain)
+    }
+
+    /// Whether the bytes that training made are all there is to it.
+    fn is_as_made(&self) -> bool {
+        self.described.is_none() && self.adapters.is_empty()
     }
 
     /// Calls `read` with the file that holds the weights.
@@ -202,13 +262,13 @@ impl<A: About> Data for Model<A> {
     }
     fn storage(&self) -> Storage {
         match &self.source {
-            Source::Made(_) if self.described.is_none() => Storage::Object,
+            Source::Made(_) if self.is_as_made() => Storage::Object,
             _ => Storage::Handle,
         }
     }
     fn save(&self) -> Result<Cow<'_, [u8]>> {
         match &self.source {
-            Source::Made(bytes) if self.described.is_none() => Ok((&**bytes).into()),
+            Source::Made(bytes) if self.is_as_made() => Ok((&**bytes).into()),
             _ => Err(Error::new(format!("a {} is a handle", A::NAME))),
         }
     }
@@ -256,6 +316,7 @@ pub struct UnetAbout {
 impl About for UnetAbout {
     type Module = UNet;
     const NAME: &'static str = "Unet";
+    const PART: Option<Part> = Some(Part::Unet);
 
     fn init(&self, device: &Device) -> Result<UNet> {
         self.schedule.check()?;

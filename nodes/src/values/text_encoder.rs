@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Device;
 use ldm_engine::{Error, Result};
+use ldm_models::adapter::Part;
 use ldm_models::text::{TextConfig, TextNetwork, TextTransformerConfig};
 use ldm_models::tokenizer::Tokenizer;
 use ldm_models::weights::{Family, KeyTable};
@@ -88,6 +89,7 @@ impl TextEncoderAbout {
 impl About for TextEncoderAbout {
     type Module = TextNetwork;
     const NAME: &'static str = "TextEncoder";
+    const PART: Option<Part> = Some(Part::Text);
 
     fn init(&self, device: &Device) -> Result<TextNetwork> {
         Ok(self.config.init(device, 0)?)

@@ -317,6 +317,14 @@ impl KeyTable {
         whole.map(|(ours, layer)| (&ours[..], &layer.key[..]))
     }
 
+    /// The networks it is a table of, in order, each with what our paths begin with there.
+    pub fn networks(&self) -> Vec<(&str, &Self)> {
+        match &self.parts[..] {
+            [] => vec![("", self)],
+            parts => parts.iter().map(|(ours, table)| (*ours, table)).collect(),
+        }
+    }
+
     /// Where the parameter at `path`, of `shape`, comes from.
     ///
     /// A path the table does not know is looked for under its own name, and so reported
