@@ -12,7 +12,7 @@ use crate::values::{Image, PictureFacts};
 /// name can be made again.
 ///
 /// ```ron
-/// "small": ImageScale(image: "photo", width: 16, height: 16, crop: true)
+/// "thumbnail": ImageScale(image: "photo", width: 16, height: 16, crop: true)
 /// ```
 #[derive(Node)]
 pub(crate) struct ImageScale {

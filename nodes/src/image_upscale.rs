@@ -14,7 +14,7 @@ use crate::values::{Image, PictureFacts, UpscaleAbout, UpscaleModel};
 /// them. Numbers are cut off at 0 and 1.
 ///
 /// ```ron
-/// "large": ImageUpscale(model: "enlarger", image: "photo")
+/// "upscaled": ImageUpscale(model: "enlarger", image: "photo")
 /// ```
 #[derive(Node)]
 #[node(device)]

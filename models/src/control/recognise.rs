@@ -178,7 +178,7 @@ impl Reader<'_> {
         };
         let (channels, _) = self.sizes(&name(0))?;
         // Every second one changes the width; CompVis numbers the last convolution too.
-        let last = self.count(&name) - usize::from(family == Family::CompVis);
+        let last = self.count(name) - usize::from(family == Family::CompVis);
         let widths = (0..last).step_by(2).map(|i| Some(self.sizes(&name(i))?.1));
         Some((channels, widths.collect::<Option<_>>()?))
     }
