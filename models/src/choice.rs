@@ -188,7 +188,7 @@ macro_rules! choices {
     ($(
         $(#[doc = $about:literal])*
         $(#[derive($copy:ident)])?
-        pub enum $name:ident {
+        $vis:vis enum $name:ident {
             $(
                 $(#[doc = $doc:literal])*
                 $variant:ident $({ $(
@@ -201,7 +201,7 @@ macro_rules! choices {
         $(#[doc = $about])*
         #[derive(Clone, Debug, PartialEq)]
         $(#[derive($copy)])?
-        pub enum $name {
+        $vis enum $name {
             $(
                 $(#[doc = $doc])*
                 $variant $({ $( $(#[doc = $help])* $field: $type ),+ })?
@@ -272,7 +272,7 @@ mod tests {
 
     choices! {
         /// What the dog does.
-        pub enum Dog {
+        enum Dog {
             /// Sleeps.
             Sleep,
             /// Runs,
@@ -286,7 +286,7 @@ mod tests {
         }
 
         /// How it barks.
-        pub enum Bark {
+        enum Bark {
             /// So that all hear it.
             Loud,
             /// Several times.

@@ -22,9 +22,9 @@ pub fn er_sde(
 ) -> Result<Tensor<4>, Stopped> {
     let at = |i: usize| levels[i].sigma;
     let (mut old, mut old_d): (Option<Tensor<4>>, Option<Tensor<4>>) = (None, None);
-    for i in 0..levels.len() - 1 {
-        let (s, t) = (at(i), at(i + 1));
-        let clean = run.denoise(&x, levels[i])?;
+    for (i, pair) in levels.windows(2).enumerate() {
+        let (s, t) = (pair[0].sigma, pair[1].sigma);
+        let clean = run.denoise(&x, pair[0])?;
         if t == 0.0 {
             return Ok(clean);
         }

@@ -77,12 +77,13 @@ pub(super) fn solve(mut rows: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
         let pivot = pivot.expect("there is a row left");
         rows.swap(k, pivot);
         right.swap(k, pivot);
-        for i in k + 1..n {
-            let factor = rows[i][k] / rows[k][k];
-            for j in k..n {
-                rows[i][j] -= factor * rows[k][j];
+        let (top, below) = rows.split_at_mut(k + 1);
+        for (i, row) in below.iter_mut().enumerate() {
+            let factor = row[k] / top[k][k];
+            for (value, pivot) in row.iter_mut().zip(&top[k]) {
+                *value -= factor * pivot;
             }
-            right[i] -= factor * right[k];
+            right[k + 1 + i] -= factor * right[k];
         }
     }
     for k in (0..n).rev() {

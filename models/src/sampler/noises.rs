@@ -68,7 +68,7 @@ enum Steps {
     /// The start's own stream.
     Start,
     /// Another.
-    Apart(Noise),
+    Apart(Box<Noise>),
     /// A Brownian motion over σ.
     Brownian(Box<BrownianTree>),
 }
@@ -93,7 +93,7 @@ impl NoiseSource for Seeded {
         self.steps = match how {
             StepNoise::Continue => Steps::Start,
             StepNoise::Fresh { plus } => {
-                Steps::Apart(Noise::new(self.seed.wrapping_add(plus as u64)))
+                Steps::Apart(Box::new(Noise::new(self.seed.wrapping_add(plus as u64))))
             }
             StepNoise::Brownian => {
                 let tree = BrownianTree::new(self.seed, least, most, &x.dims());

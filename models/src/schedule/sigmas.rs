@@ -55,9 +55,9 @@ choices! {
         /// ComfyUI's `beta`: timesteps at the quantiles of a beta law, dense at both ends.
         /// Repeats are left out.
         Beta {
-            /// Below 1 gathers at much noise.
-            alpha: f64 [0.05..=50.0] = 0.6,
             /// Below 1 gathers at little noise.
+            alpha: f64 [0.05..=50.0] = 0.6,
+            /// Below 1 gathers at much noise.
             beta: f64 [0.05..=50.0] = 0.6,
         },
         /// diffusers' `use_beta_sigmas`: noise, not timesteps, at those quantiles.
