@@ -11,6 +11,7 @@ mod house;
 mod lab;
 mod lock;
 mod pages;
+mod parity;
 mod running;
 mod shipped;
 mod show;
