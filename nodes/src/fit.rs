@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ldm_engine::{Error, Result};
 use ldm_models::unet::LabelConfig;
 
-use crate::choices::Guidance;
+use crate::guidance::Guidance;
 use crate::ready;
 use crate::values::{
     Area, ConditioningFacts, EntryFacts, HintFacts, LatentFacts, LatentSpace, MOST_NUMBERS,
