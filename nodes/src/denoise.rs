@@ -67,40 +67,7 @@ impl Denoise {
             denoise: self.denoise,
         }
     }
-
-    /// Whether all that comes in goes together.
-    fn check(
-        &self,
-        unet: &UnetAbout,
-        latent: LatentFacts,
-        (positive, negative): (fit::Told, fit::Told),
-        mask: Option<&PictureFacts>,
-    ) -> Result<()> {
-        if matches!(self.guidance, Guidance::Image { .. }) {
-            check_image(unet, negative.is_some())?;
-        }
-        fit::check(unet, latent, positive, negative)?;
-        match mask {
-            Some(mask) => fit::check_batch("mask", mask.batch, latent.batch),
-            None => Ok(()),
-        }
-    }
 }
-
-/// Whether `unet` can be guided by a picture.
-fn check_image(unet: &UnetAbout, has_negative: bool) -> Result<()> {
-    if unet.config.in_channels <= unet.config.out_channels {
-        let message = "this UNet is shown no picture that it could be guided by";
-        return Err(Error::at("guidance", message).hint("write `Plain` or `Rescaled()`"));
-    }
-    if !has_negative {
-        let message = "guidance by a picture needs a `negative` to compare with";
-        return Err(Error::at("guidance", message).hint(NEGATIVE));
-    }
-    Ok(())
-}
-
-const NEGATIVE: &str = "the empty text: `TextEncode(text_encoder: …, text: \"\")`";
 
 impl Node for Denoise {
     type Out = Latent;
@@ -124,7 +91,8 @@ impl Node for Denoise {
             .mask
             .as_ref()
             .and_then(|mask| facts.of::<PictureFacts, _>(mask));
-        self.check(&unet, *latent, (positive, negative), mask.as_deref())?;
+        let mask = mask.map(|mask| *mask);
+        fit::check(&unet, *latent, (positive, negative), mask, self.guidance)?;
         facts.give(LatentFacts {
             space: Some(unet.space),
             ..*latent
@@ -144,20 +112,14 @@ impl Node for Denoise {
         };
         let mask_facts = mask.as_ref().map(|mask| mask.facts());
         let sides = (told(&positive), told(&negative));
-        self.check(about, start.facts(), sides, mask_facts.as_ref())?;
+        fit::check(about, start.facts(), sides, mask_facts, self.guidance)?;
         let reporter = ctx.reporter();
         if negative.is_none() && self.cfg != 1.0 {
             reporter.note("without `negative`, `cfg` does nothing");
         }
         let network = unet.network(&machine, &reporter)?;
         let [.., height, width] = start.numbers.shape();
-        let mut ready = Ready {
-            machine: &machine,
-            reporter: &reporter,
-            about,
-            size: [height, width],
-            hints: Vec::new(),
-        };
+        let mut ready = Ready::new(&machine, &reporter, about, [height, width]);
         let sides = ready.sides(positive.as_deref(), negative.as_deref())?;
         let sampling = Sampling {
             machine: &machine,

@@ -6,55 +6,59 @@ use std::sync::Arc;
 use ldm_engine::{Error, Result};
 use ldm_models::unet::LabelConfig;
 
+use crate::guidance::Guidance;
 use crate::ready;
 use crate::values::{
     Area, ConditioningFacts, EntryFacts, HintFacts, LatentFacts, LatentSpace, MOST_NUMBERS,
-    UnetAbout,
+    PictureFacts, UnetAbout,
 };
 
 /// What is known of a side: `None` when its port is open, `Some(None)` when it is linked but
 /// nothing is known of it yet.
 pub(crate) type Told = Option<Option<Arc<ConditioningFacts>>>;
 
-/// Whether `unet` can denoise `latent` under these two sides.
+/// Whether `unet` can denoise `latent` under these two sides, positive and negative, within
+/// `mask`, by this guidance.
 ///
 /// # Errors
 /// The first pairing that cannot work.
 pub(crate) fn check(
     unet: &UnetAbout,
     latent: LatentFacts,
-    positive: Told,
-    negative: Told,
+    (positive, negative): (Told, Told),
+    mask: Option<PictureFacts>,
+    guidance: Guidance,
 ) -> Result<()> {
+    if matches!(guidance, Guidance::Image { .. }) {
+        check_image(unet, negative.is_some())?;
+    }
     let fit = Fit { unet, latent };
     fit.check_latent()?;
-    let open = positive.is_none();
-    let positive = positive.unwrap_or_else(|| Some(Arc::default()));
-    if let Some(told) = &positive {
-        fit.check_side("positive", told)?;
+    if let Some(mask) = mask {
+        check_batch("mask", mask.batch, latent.batch)?;
     }
-    if open && negative.is_some() {
-        return Err(Error::at("negative", "needs a `positive` to push towards"));
+    fit.check_sides(positive, negative)
+}
+
+/// Whether `unet` can be guided by a picture.
+fn check_image(unet: &UnetAbout, has_negative: bool) -> Result<()> {
+    if unet.config.in_channels <= unet.config.out_channels {
+        let message = "this UNet is shown no picture that it could be guided by";
+        return Err(Error::at("guidance", message).hint("write `Plain` or `Rescaled()`"));
     }
-    let Some(Some(told)) = negative else {
-        return Ok(());
-    };
-    // A negative side that shows no channels shows the positive one's.
-    let Some(shown) = positive.map(|told| told.entries[0].channels) else {
-        return Ok(());
-    };
-    let told = told.each(|entry| EntryFacts {
-        channels: entry.channels.or(shown),
-        ..entry
-    });
-    fit.check_side("negative", &told)
+    if !has_negative {
+        let message = "guidance by a picture needs a `negative` to compare with";
+        let hint = "the empty text: `TextEncode(text_encoder: …, text: \"\")`";
+        return Err(Error::at("guidance", message).hint(hint));
+    }
+    Ok(())
 }
 
 /// Whether there is one of something for each picture, or one for all.
 ///
 /// # Errors
 /// Both numbers, when they differ.
-pub(crate) fn check_batch(port: &str, found: usize, batch: usize) -> Result<()> {
+fn check_batch(port: &str, found: usize, batch: usize) -> Result<()> {
     if found == 1 || found == batch {
         return Ok(());
     }
@@ -68,6 +72,29 @@ struct Fit<'a> {
 }
 
 impl Fit<'_> {
+    fn check_sides(&self, positive: Told, negative: Told) -> Result<()> {
+        let open = positive.is_none();
+        let positive = positive.unwrap_or_else(|| Some(Arc::default()));
+        if let Some(told) = &positive {
+            self.check_side("positive", told)?;
+        }
+        if open && negative.is_some() {
+            return Err(Error::at("negative", "needs a `positive` to push towards"));
+        }
+        let Some(Some(told)) = negative else {
+            return Ok(());
+        };
+        // A negative side that shows no channels shows the positive one's.
+        let Some(shown) = positive.map(|told| told.entries[0].channels) else {
+            return Ok(());
+        };
+        let told = told.each(|entry| EntryFacts {
+            channels: entry.channels.or(shown),
+            ..entry
+        });
+        self.check_side("negative", &told)
+    }
+
     fn check_latent(&self) -> Result<()> {
         let (config, latent) = (&self.unet.config, self.latent);
         latent.check()?;

@@ -25,6 +25,7 @@ mod carried;
 mod choices;
 mod fit;
 mod guidance;
+mod hole;
 mod list;
 mod machine;
 mod model_folder;

@@ -22,6 +22,8 @@ pub(crate) struct ModelSampling {
     prediction: Option<Prediction>,
     /// How noise grew over the timesteps of its training.
     betas: Option<Betas>,
+    /// Whether its last timestep was made nothing but noise (Lin et al. 2023).
+    zero_snr: Option<ZeroSnr>,
 }
 
 /// What a network was trained to predict.
@@ -33,6 +35,8 @@ pub(crate) enum Prediction {
     X0,
     /// The velocity: diffusers' `v_prediction`.
     Velocity,
+    /// EDM's mixture of both (Karras et al. 2022); with `betas: Edm()`.
+    Edm,
 }
 
 /// How noise grew over the timesteps of training. CompVis and diffusers use the same words for
@@ -57,8 +61,28 @@ pub(crate) enum Betas {
         #[node(default = 0.02, range = 0.0..=1.0)]
         end: f64,
     },
+    /// Noise whose logarithm grows evenly, as EDM trains.
+    Edm {
+        /// The least noise.
+        #[node(default = 0.002, range = 0.0..=1000.0)]
+        sigma_min: f64,
+        /// The most noise.
+        #[node(default = 80.0, range = 0.0..=1000.0)]
+        sigma_max: f64,
+    },
     /// A squared cosine: CompVis's `cosine`, diffusers' `squaredcos_cap_v2`.
     Cosine,
+}
+
+/// Whether the last timestep of training was made nothing but noise, and by whose numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Choice)]
+pub(crate) enum ZeroSnr {
+    /// It was not.
+    No,
+    /// diffusers' `rescale_betas_zero_snr`.
+    Diffusers,
+    /// ComfyUI's `zsnr`, which leaves a trace of the picture.
+    ComfyUi,
 }
 
 impl ModelSampling {
@@ -70,6 +94,7 @@ impl ModelSampling {
             Some(Prediction::Epsilon) => models::Prediction::Epsilon,
             Some(Prediction::X0) => models::Prediction::X0,
             Some(Prediction::Velocity) => models::Prediction::Velocity,
+            Some(Prediction::Edm) => models::Prediction::Edm,
         };
         about.schedule.betas = match self.betas {
             None => about.schedule.betas,
@@ -77,7 +102,20 @@ impl ModelSampling {
                 models_schedule::Betas::ScaledLinear { start, end }
             }
             Some(Betas::Linear { start, end }) => models_schedule::Betas::Linear { start, end },
+            Some(Betas::Edm {
+                sigma_min,
+                sigma_max,
+            }) => models_schedule::Betas::Edm {
+                sigma_min,
+                sigma_max,
+            },
             Some(Betas::Cosine) => models_schedule::Betas::Cosine,
+        };
+        about.schedule.rescale_zero_snr = match self.zero_snr {
+            None => about.schedule.rescale_zero_snr,
+            Some(ZeroSnr::No) => models_schedule::ZeroSnr::No,
+            Some(ZeroSnr::Diffusers) => models_schedule::ZeroSnr::Diffusers,
+            Some(ZeroSnr::ComfyUi) => models_schedule::ZeroSnr::ComfyUi,
         };
         let fine = about.schedule.check();
         fine.map_err(|e| Error::at("betas", e.to_string()))?;

@@ -25,17 +25,33 @@ pub(crate) fn completes(found: usize, wanted: usize) -> bool {
 
 /// Makes entries ready for a latent of one size.
 pub(crate) struct Ready<'a> {
-    pub(crate) machine: &'a Machine,
-    pub(crate) reporter: &'a Reporter,
+    machine: &'a Machine,
+    reporter: &'a Reporter,
     /// The network that is told.
-    pub(crate) about: &'a UnetAbout,
+    about: &'a UnetAbout,
     /// The latent's height and width.
-    pub(crate) size: [usize; 2],
+    size: [usize; 2],
     /// Hints that are ready: both sides of guidance commonly have the same.
-    pub(crate) hints: Vec<(Identity, Arc<ControlHint>)>,
+    hints: Vec<(Identity, Arc<ControlHint>)>,
 }
 
-impl Ready<'_> {
+impl<'a> Ready<'a> {
+    /// For the network of `about`, and latents of this height and width.
+    pub(crate) fn new(
+        machine: &'a Machine,
+        reporter: &'a Reporter,
+        about: &'a UnetAbout,
+        size: [usize; 2],
+    ) -> Self {
+        Self {
+            machine,
+            reporter,
+            about,
+            size,
+            hints: Vec::new(),
+        }
+    }
+
     /// Both sides of guidance; a negative side that shows no channels shows the positive one's.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ use burn::tensor::{Device, Tensor};
 
 use self::mean::Mean;
 use self::part::{Fit, Part};
-use self::space::Space;
+use self::space::{Space, sigma_of_edm};
 use crate::prediction::{Both, Network, Prediction};
 use crate::schedule::NoiseSchedule;
 use crate::unet::Told;
@@ -98,6 +98,11 @@ pub struct Ground {
 impl Ground {
     /// How much of the walk is left at timestep `t`: 1 at pure noise, 0 at the first timestep.
     fn left(&self, t: f64) -> f64 {
+        let t = match self.prediction {
+            // Told ¼ ln σ: the schedule's timesteps count ln σ evenly.
+            Prediction::Edm => self.schedule.timestep_of(sigma_of_edm(t)),
+            _ => t,
+        };
         t / (self.schedule.timesteps().max(2) - 1) as f64
     }
 }
@@ -210,11 +215,15 @@ impl<F: Fn(Tensor<4>, Tensor<1>, Told) -> Tensor<4>> Network for Guided<F> {
             };
         };
         let away = (positive.clone() - negative.clone()) * self.guidance.cfg();
-        let guided = match (says.pop(), self.guidance) {
+        let (guided, negative) = match (says.pop(), self.guidance) {
             (Some(bare), Guidance::Image { image, .. }) => {
-                bare.clone() + away + (negative.clone() - bare) * image
+                let kept = (negative - bare.clone()) * image;
+                (bare.clone() + away + kept, bare)
             }
-            _ => self.rescaled(x, t, negative.clone() + away, positive),
+            _ => {
+                let guided = self.rescaled(x, t, negative.clone() + away, positive);
+                (guided, negative)
+            }
         };
         Both { guided, negative }
     }

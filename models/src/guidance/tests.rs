@@ -500,6 +500,25 @@ mod forms {
     use super::*;
 
     #[test]
+    fn the_negative_side_is_told_beside_the_guided_one() {
+        let bench = Bench::default();
+        let (p, n) = (vec![text(1, [1, 5, 4])], vec![text(2, [1, 5, 4])]);
+        let both = |form, negative| {
+            let guided = bench.guided(attends, form, p.clone(), negative);
+            guided.unwrap().predict_both(latent(), 9.0)
+        };
+        let (e_p, e_n) = (bench.side(p.clone(), 9.0), bench.side(n.clone(), 9.0));
+        let (cfg, phi, of) = (4.0, 0.5, RescaleOf::Velocity);
+        for form in [plain(cfg), Guidance::Rescaled { cfg, phi, of }] {
+            let said = both(form, Some(n.clone()));
+            assert!(apart(said.negative, e_n.clone()) < 1e-5);
+            assert!(apart(said.guided, e_p.clone()) > 0.1);
+        }
+        let alone = both(plain(cfg), None);
+        assert_eq!(apart(alone.guided, alone.negative), 0.0);
+    }
+
+    #[test]
     fn text_and_image_are_weighed_apart() {
         let (bench, device) = (Bench::default(), Device::flex());
         let told = |seed, channel: f64| Condition {
@@ -716,6 +735,38 @@ mod keeping {
             latent: draw(21, SHAPE),
             noise: draw(22, SHAPE),
         }
+    }
+
+    #[test]
+    fn an_edm_network_is_shown_and_heard_in_its_own_measure() {
+        let schedule = ScheduleConfig {
+            betas: crate::schedule::Betas::Edm {
+                sigma_min: 0.002,
+                sigma_max: 80.0,
+            },
+            timesteps: 1000,
+            ..ScheduleConfig::scaled_linear(0.0015, 0.0195)
+        };
+        let bench = Bench {
+            schedule: schedule.init().unwrap(),
+            prediction: Prediction::Edm,
+            multiple: 4,
+        };
+        let network = |x: Tensor<4>, t: f64| x * 0.4 + t * 1e-3;
+        let denoise = |network: &dyn Network, x: Tensor<4>| {
+            let model = Denoiser::new(network, &bench.schedule, Prediction::Edm);
+            let (sigma, t) = (3.0, 0.0);
+            model.denoise(x, crate::schedule::Level { sigma, t })
+        };
+        let none = Tensor::zeros([1, 1, 16, 24], &Device::flex());
+        let x = latent() * 3.0;
+        let kept = denoise(&keeping(&bench, &network, none.clone()), x.clone());
+        assert!(apart(kept, draw(21, SHAPE)) < 1e-4);
+        let made = denoise(&keeping(&bench, &network, none + 1.0), x.clone());
+        assert!(apart(made, denoise(&network, x)) < 1e-4);
+        let left = |sigma: f64| bench.ground().left(0.25 * libm::log(sigma));
+        assert!((left(80.0) - 1.0).abs() < 1e-9 && left(0.002).abs() < 1e-9);
+        assert!((left(0.4) - 0.5).abs() < 1e-9, "ln σ is counted evenly");
     }
 
     /// ComfyUI's noise mask by hand, in its state x₀ + σ ε.

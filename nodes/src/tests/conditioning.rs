@@ -375,6 +375,8 @@ fn a_network_is_walked_as_the_graph_says_it_was_trained_and_is_in_memory_once() 
         r#"ModelSampling(unet: "model", prediction: X0)"#,
         r#"ModelSampling(unet: "model", betas: ScaledLinear())"#,
         r#"ModelSampling(unet: "model", betas: Cosine)"#,
+        r#"ModelSampling(unet: "model", prediction: Velocity, zero_snr: ComfyUi)"#,
+        r#"ModelSampling(unet: "model", prediction: Edm, betas: Edm())"#,
     ] {
         let (other, plain, same) = walk(node);
         assert!(apart(&other, &plain) > 1e-3 && !same, "{node}");
