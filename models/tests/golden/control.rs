@@ -11,7 +11,8 @@ use ldm_models::unet::{Control, Heads, Told, UNet, UNetConfig};
 use ldm_models::weights::{Family, KeyTable, NoPatch, TensorFile, load};
 
 use crate::networks::{
-    Results, agrees, assert_agrees, filled, numbers, shows_one_per_cent, small_unet, told_apart,
+    Network, Results, agrees, assert_agrees, filled, numbers, shows_one_per_cent, small_unet,
+    told_apart,
 };
 use crate::recorded::{Recording, path};
 
@@ -52,7 +53,7 @@ const FEATURES: [&str; 4] = ["feature0", "feature1", "feature2", "feature3"];
 
 #[test]
 fn the_released_names_hold_the_same_networks() {
-    let cases: [(&str, &str, fn(&Recording, &Path) -> Results); 3] = [
+    let cases: [(&str, &str, Network); 3] = [
         ("control_net", "control_compvis", net),
         ("adapter_full", "adapter_full_tencent", adapter),
         ("adapter_light", "adapter_light_tencent", adapter),
