@@ -375,7 +375,8 @@ fn a_network_is_walked_as_the_graph_says_it_was_trained_and_is_in_memory_once() 
         r#"ModelSampling(unet: "model", prediction: X0)"#,
         r#"ModelSampling(unet: "model", betas: ScaledLinear())"#,
         r#"ModelSampling(unet: "model", betas: Cosine)"#,
-        r#"ModelSampling(unet: "model", prediction: Velocity, zero_snr: ComfyUi)"#,
+        r#"ModelSampling(unet: "model", prediction: Velocity, zero_snr: Diffusers)"#,
+        r#"ModelSampling(unet: "model", betas: ScaledLinear(), zero_snr: ComfyUi)"#,
         r#"ModelSampling(unet: "model", prediction: Edm, betas: Edm())"#,
     ] {
         let (other, plain, same) = walk(node);
@@ -391,6 +392,13 @@ fn a_schedule_that_is_none_is_a_planning_error() {
     let said = lab.refusal(&nodes);
     assert!(
         said.contains("`bad.betas`") && said.contains("from 0.5 to 0.1"),
+        "{said}"
+    );
+    // The paper's noise rises above ComfyUI's last level before the last timestep.
+    let nodes = format!(r#"{MODEL}"bad": ModelSampling(unet: "model", zero_snr: ComfyUi),"#);
+    let said = lab.refusal(&nodes);
+    assert!(
+        said.contains("`bad.zero_snr`") && said.contains("`Diffusers` fits"),
         "{said}"
     );
 }
