@@ -193,10 +193,11 @@ impl Fit<'_> {
 
     /// A vector that the network has no use for is left unsaid: text encoders give one to all.
     fn check_vector(&self, port: &str, known: Option<[usize; 2]>) -> Result<()> {
-        let (wanted, what) = match self.unet.config.label {
+        let same = "use the text encoder of the same model";
+        let (wanted, what, hint) = match self.unet.config.label {
             None => return Ok(()),
-            Some(LabelConfig::Classes(_)) => (1, "a class"),
-            Some(LabelConfig::Vector(wanted)) => (wanted, "a vector"),
+            Some(LabelConfig::Classes(_)) => (1, "a class", "`SetClass` gives it one"),
+            Some(LabelConfig::Vector(wanted)) => (wanted, "a vector", same),
         };
         match known {
             Some([batch, found]) if found == wanted || ready::completes(found, wanted) => {
@@ -204,11 +205,11 @@ impl Fit<'_> {
             }
             Some([_, found]) => {
                 let message = format!("this UNet takes {what} of {wanted} numbers, found {found}");
-                Err(Error::at(port, message).hint("use the text encoder of the same model"))
+                Err(Error::at(port, message).hint(hint))
             }
             None => {
                 let message = format!("this UNet needs a conditioning with {what}");
-                Err(Error::at(port, message).hint("use the text encoder of the same model"))
+                Err(Error::at(port, message).hint(hint))
             }
         }
     }

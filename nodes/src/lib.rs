@@ -67,6 +67,7 @@ mod save_model;
 mod save_report;
 mod semantic_encode;
 mod set_area;
+mod set_class;
 mod set_mask;
 mod set_strength;
 mod set_timestep_range;

@@ -32,6 +32,7 @@ use crate::save_model::SaveModel;
 use crate::save_report::SaveReport;
 use crate::semantic_encode::SemanticEncode;
 use crate::set_area::SetArea;
+use crate::set_class::SetClass;
 use crate::set_mask::SetMask;
 use crate::set_strength::SetStrength;
 use crate::set_timestep_range::SetTimestepRange;
@@ -68,6 +69,7 @@ pub fn list() -> Vec<Kind> {
         kind::<SetMask>(),
         kind::<SetStrength>(),
         kind::<SetTimestepRange>(),
+        kind::<SetClass>(),
         kind::<InpaintConditioning>(),
         kind::<InstructConditioning>(),
         kind::<LoadControlNet>(),

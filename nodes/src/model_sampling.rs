@@ -119,6 +119,11 @@ impl ModelSampling {
         };
         let fine = about.schedule.check();
         fine.map_err(|e| Error::at("betas", e.to_string()))?;
+        let fine = about.schedule.init();
+        fine.map_err(|e| {
+            let hint = "`Diffusers` fits every schedule";
+            Error::at("zero_snr", e.to_string()).hint(hint)
+        })?;
         Ok(about)
     }
 }

@@ -23,6 +23,7 @@ SCRIPTS = {
     "text": ["open_clip", COMFY, "taming-transformers"],
     "checkpoints": [],
     "guidance": [],
+    "conditioning": [COMFY],
     "upscale": ["spandrel", "basicsr-1.4.2"],
     "control": [],
     "adapters": [],

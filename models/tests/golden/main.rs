@@ -8,6 +8,7 @@
 mod adapters;
 mod autoencoders;
 mod checkpoints;
+mod conditioning;
 mod control;
 mod guidance;
 mod networks;

@@ -1,5 +1,8 @@
 //! Conditionings of several entries, in graphs.
 
+use ldm_engine::Run;
+use ldm_models::unet::LabelConfig;
+
 use super::{Lab, MODEL, Tiny};
 use crate::values::{Conditioning, Latent};
 
@@ -375,7 +378,8 @@ fn a_network_is_walked_as_the_graph_says_it_was_trained_and_is_in_memory_once() 
         r#"ModelSampling(unet: "model", prediction: X0)"#,
         r#"ModelSampling(unet: "model", betas: ScaledLinear())"#,
         r#"ModelSampling(unet: "model", betas: Cosine)"#,
-        r#"ModelSampling(unet: "model", prediction: Velocity, zero_snr: ComfyUi)"#,
+        r#"ModelSampling(unet: "model", prediction: Velocity, zero_snr: Diffusers)"#,
+        r#"ModelSampling(unet: "model", betas: ScaledLinear(), zero_snr: ComfyUi)"#,
         r#"ModelSampling(unet: "model", prediction: Edm, betas: Edm())"#,
     ] {
         let (other, plain, same) = walk(node);
@@ -392,5 +396,56 @@ fn a_schedule_that_is_none_is_a_planning_error() {
     assert!(
         said.contains("`bad.betas`") && said.contains("from 0.5 to 0.1"),
         "{said}"
+    );
+    // The paper's noise rises above ComfyUI's last level before the last timestep.
+    let nodes = format!(r#"{MODEL}"bad": ModelSampling(unet: "model", zero_snr: ComfyUi),"#);
+    let said = lab.refusal(&nodes);
+    assert!(
+        said.contains("`bad.zero_snr`") && said.contains("`Diffusers` fits"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_network_with_classes_is_told_one_of_its_own() {
+    let mut lab = Lab::new();
+    let label = Some(LabelConfig::Classes(4));
+    lab.model(
+        "classes",
+        &Tiny {
+            label,
+            ..Tiny::default()
+        },
+    );
+    let nodes = |class: &str| {
+        format!(
+            r#"{MODEL}
+            "classes": LoadModel(path: "weights/classes"),
+            "told": {class},
+            "latent": Denoise(unet: "classes", latent: "noise", positive: "told", steps: 3),"#
+        )
+    };
+    let told = |class: usize| {
+        nodes(&format!(
+            r#"SetClass(conditioning: "wanted", class: {class})"#
+        ))
+    };
+    let mut walk = |class| {
+        let report = lab.run(&told(class), &["latent"]);
+        let latent = report.value::<Latent>("latent.latent").unwrap();
+        latent.numbers.numbers().to_vec()
+    };
+    assert!(apart(&walk(0), &walk(3)) > 1e-3);
+    let said = lab.refusal(&nodes(r#"SetStrength(conditioning: "wanted")"#));
+    assert!(
+        said.contains("with a class") && said.contains("SetClass"),
+        "{said}"
+    );
+    let plan = lab.plan(&told(4), &["latent"]).unwrap();
+    let report = Run::new(&plan, &lab.host, &lab.cache).go(&mut |_| {});
+    let failure = report.failures[0].to_string();
+    assert!(
+        failure.contains("knows classes 0 to 3, found 4"),
+        "{failure}"
     );
 }
