@@ -79,6 +79,10 @@ impl Node for Denoise {
         let schedule = unet.schedule.init()?;
         let calls = self.sampler.0.calls(self.walk(), &schedule);
         calls.map_err(|e| at_its_field(&e.into()))?;
+        if self.sampler.0.paints_by_mask() && self.mask.is_none() {
+            let message = "this sampler makes anew what a mask covers, but there is none";
+            return Err(Error::at("sampler", message).hint("add `mask: …`"));
+        }
         let told = |port: &Option<In<Conditioning>>| {
             let port = port.as_ref()?;
             Some(facts.of::<ConditioningFacts, _>(port))

@@ -9,7 +9,7 @@ use ldm_engine::{Error, Reporter, Result};
 use ldm_models::guidance::{Condition, Ground, Guidance, Guided, Keeping};
 use ldm_models::noise::Noise;
 use ldm_models::prediction::{Denoiser, Network};
-use ldm_models::sampler::{SampleError, Sampler, Seeded, Walk};
+use ldm_models::sampler::{SampleError, Sampler, Seeded, Start, Walk};
 use ldm_models::schedule::NoiseSchedule;
 use ldm_models::unet::{Control, Told, UNet};
 
@@ -58,23 +58,23 @@ impl Sampling<'_> {
         let Sides { positive, negative } = sides;
         let call = |x, t, told| self.call(x, t, told);
         let guided = Guided::new(call, ground, self.guidance, positive, negative)?;
-        let latent = start.tensor(self.machine.device(), DType::F32);
+        let device = self.machine.device();
+        let latent = start.tensor(device, DType::F32);
+        let mask = mask.map(|mask| mask.tensor(device, DType::F32).unsqueeze_dim(1));
         let clean = match mask {
-            None => self.sample(&guided, &schedule, latent, reporter)?,
-            Some(mask) => {
+            Some(mask) if !self.sampler.paints_by_mask() => {
                 let keeping = Keeping {
                     network: &guided,
                     schedule: &schedule,
                     prediction: self.about.prediction,
-                    mask: mask
-                        .tensor(self.machine.device(), DType::F32)
-                        .unsqueeze_dim(1),
+                    mask,
                     latent: latent.clone(),
                     // What the sampler draws first.
                     noise: Noise::new(self.seed).like(&latent),
                 };
-                self.sample(&keeping, &schedule, latent, reporter)?
+                self.sample(&keeping, &schedule, latent.into(), reporter)?
             }
+            mask => self.sample(&guided, &schedule, Start { latent, mask }, reporter)?,
         };
         Array::read(clean, "the denoised latent")
     }
@@ -83,13 +83,13 @@ impl Sampling<'_> {
         &self,
         network: &dyn Network,
         schedule: &NoiseSchedule,
-        latent: Tensor<4>,
+        start: Start,
         reporter: &Reporter,
     ) -> Result<Tensor<4>> {
         let model = Denoiser::new(network, schedule, self.about.prediction);
         let clean = self.sampler.sample(
             &model,
-            latent,
+            start,
             self.walk,
             &mut Seeded::new(self.seed),
             &mut |step| match reporter.step(step.index as u64 + 1, step.of as u64) {

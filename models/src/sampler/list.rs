@@ -424,7 +424,8 @@ choices! {
             /// Which noise levels are visited.
             schedule: SigmaSchedule = SigmaSchedule::Normal,
         },
-        /// Lugmayr et al. 2022: inpaints with any model by walking back and forth; wants a mask.
+        /// Lugmayr et al. 2022: inpaints with any model by walking back and forth; wants a mask,
+        /// and walks the whole way whatever `denoise` is.
         RePaint {
             /// 0 adds no noise back, 1 as much as DDPM.
             eta: f64 [0.0..=1.0] = 0.0,

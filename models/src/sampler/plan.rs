@@ -54,6 +54,11 @@ impl Sampler {
         Ok(sampler.calls_on(&sampler.way(walk, schedule)?))
     }
 
+    /// Whether it inpaints by itself, and so wants a mask.
+    pub fn paints_by_mask(&self) -> bool {
+        matches!(self.resolved(), Self::RePaint { .. })
+    }
+
     /// The sampler that a name stands for; itself where it is none.
     pub(super) fn resolved(&self) -> Self {
         let Self::Named { sampler, scheduler } = self else {

@@ -602,3 +602,148 @@ fn a_setting_out_of_range_is_an_error_before_any_work() {
     };
     says(euler, most, "raise `denoise`");
 }
+
+#[test]
+fn ddim_leads_back_what_it_led_to_noise() {
+    let s = paper();
+    let eps = Noise::new(5).tensor(SHAPE, &Device::flex());
+    let network = |_: Tensor<4>, _: f64| eps.clone();
+    let model = Denoiser::new(&network, &s, Prediction::Epsilon);
+    let latent: Tensor<4> = Noise::new(8).tensor(SHAPE, &Device::flex());
+    let mut none = |_: &Tensor<4>| -> Tensor<4> { panic!("nothing is drawn") };
+    let inverse = usual("DdimInverse");
+    let walk = Walk::whole(20);
+    let noise = inverse.sample(&model, latent.clone(), walk, &mut none, &mut silent);
+    let mut start = Some(noise.unwrap());
+    let mut draw = |_: &Tensor<4>| start.take().expect("the start alone is drawn");
+    let zeros = Tensor::zeros(SHAPE, &Device::flex());
+    let ddim = Sampler::ddim_diffusers(0.0);
+    let back = ddim
+        .sample(&model, zeros, walk, &mut draw, &mut silent)
+        .unwrap();
+    let off = error(&values(back), &values(latent));
+    // The way down multiplies the rounding of the way up by 1/√ᾱ.
+    assert!(off <= 1e-4, "{off}");
+}
+
+#[test]
+fn repaint_keeps_what_no_mask_covers_and_wants_a_mask() {
+    let s = paper();
+    let sampler = usual("RePaint").with("jump_length", 3_usize).unwrap();
+    let model = Denoiser::new(&fake, &s, Prediction::Epsilon);
+    let latent: Tensor<4> = Noise::new(8).tensor(SHAPE, &Device::flex());
+    let ones = |columns| Tensor::ones([1, 1, 4, columns], &Device::flex());
+    let mask = Tensor::cat(vec![ones(3) * 0.0, ones(1)], 3);
+    let start = Start {
+        latent: latent.clone(),
+        mask: Some(mask),
+    };
+    let mut noise = Seeded::new(3);
+    let x = sampler
+        .sample(&model, start, Walk::whole(9), &mut noise, &mut silent)
+        .unwrap();
+    let left = |x: Tensor<4>| x.narrow(3, 0, 3);
+    let kept = (left(x.clone()) - left(latent.clone()))
+        .abs()
+        .max()
+        .into_scalar::<f32>();
+    assert_eq!(kept, 0.0);
+    let anew = (x - latent.clone()).abs().max().into_scalar::<f32>();
+    assert!(anew > 0.1, "{anew}");
+    let got = sampler.sample(&model, latent, Walk::whole(9), &mut noise, &mut silent);
+    assert_eq!(got.err(), Some(SampleError::NoMask));
+}
+
+#[test]
+fn steps_draw_from_the_stream_that_was_asked_for() {
+    let x = Tensor::<4>::zeros(SHAPE, &Device::flex());
+    let drawn = |how: StepNoise| {
+        let mut noise = Seeded::new(42);
+        let start = values(noise.start(&x));
+        noise.prepare(how, 0.03, 14.6, &x);
+        (start, values(noise.step(&x, 14.6, 3.0)))
+    };
+    let stream = |seed| {
+        let mut noise = Noise::new(seed);
+        [(); 2].map(|()| values(noise.like(&x)))
+    };
+    let [first, second] = stream(42);
+    assert_eq!(drawn(StepNoise::Continue), (first.clone(), second));
+    assert_eq!(
+        drawn(StepNoise::Fresh { plus: 0 }),
+        (first.clone(), first.clone())
+    );
+    assert_eq!(
+        drawn(StepNoise::Fresh { plus: 1 }),
+        (first.clone(), stream(43)[0].clone())
+    );
+    assert_eq!(drawn(StepNoise::Brownian).0, first);
+}
+
+/// Walks that end: on a network whose answer is no number, and on one that never settles.
+#[test]
+fn the_adaptive_sampler_gives_up_where_no_step_is_short_enough() {
+    let s = paper();
+    let sampler = usual("DpmAdaptive");
+    let latent = || Tensor::<4>::zeros(SHAPE, &Device::flex());
+    let nan = |x: Tensor<4>, _: f64| x * f64::NAN;
+    let model = Denoiser::new(&nan, &s, Prediction::Epsilon);
+    let got = sampler.sample(
+        &model,
+        latent(),
+        Walk::whole(9),
+        &mut Seeded::new(1),
+        &mut silent,
+    );
+    assert_eq!(got.err(), Some(SampleError::NoNumber));
+    let wild = Cell::new(1.0);
+    let network = |x: Tensor<4>, _: f64| {
+        wild.set(-wild.get());
+        x * (1e6 * wild.get())
+    };
+    let model = Denoiser::new(&network, &s, Prediction::Epsilon);
+    let got = sampler.sample(
+        &model,
+        latent(),
+        Walk::whole(9),
+        &mut Seeded::new(1),
+        &mut silent,
+    );
+    assert!(matches!(
+        got,
+        Err(SampleError::Unsettled | SampleError::NoNumber)
+    ));
+}
+
+#[test]
+fn a_name_stands_for_its_sampler_on_its_schedule_told_whole_timesteps() {
+    let s = paper();
+    let seen = RefCell::new(Vec::new());
+    let network = |x: Tensor<4>, t: f64| {
+        seen.borrow_mut().push(t);
+        fake(x, t)
+    };
+    let model = Denoiser::new(&network, &s, Prediction::Epsilon);
+    let named = usual("Named")
+        .with("sampler", SamplerName::new("dpm_2").unwrap())
+        .unwrap();
+    let named = named
+        .with("scheduler", SchedulerName::new("karras").unwrap())
+        .unwrap();
+    let mut noise = Seeded::new(3);
+    let latent = Tensor::zeros(SHAPE, &Device::flex());
+    named
+        .sample(&model, latent, Walk::whole(5), &mut noise, &mut silent)
+        .unwrap();
+    let seen = seen.into_inner();
+    assert!(seen.iter().all(|t| t.fract() == 0.0), "{seen:?}");
+    // Six levels were laid out and the last above 0 left out.
+    let karras = SigmaSchedule::Karras { rho: 7.0 }.levels(6, &s).unwrap();
+    let wanted = karras[..5]
+        .iter()
+        .map(|level| s.nearest_timestep(level.sigma));
+    assert_eq!(
+        seen.iter().copied().step_by(2).collect::<Vec<_>>(),
+        wanted.collect::<Vec<_>>()
+    );
+}
