@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ldm_engine::{Ctx, Facts, In, Node, Result};
+use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
 use ldm_models::sampler::{Sampler, Walk};
 
 use crate::choices::Chosen;
