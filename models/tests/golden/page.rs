@@ -52,34 +52,43 @@ fn rows() -> Vec<Row> {
             ["samplers:euler", "k.euler", "k.euler.churn"];
         "Euler, from σ 4096 (zero-terminal SNR)", "Euler(schedule: Trailing)", "", "EulerDiscrete",
             "with churn", ["d.euler.zero_snr.v"];
-        "Euler ancestral", "EulerAncestral", "euler_ancestral", "EulerAncestralDiscrete", "each step",
+        "Euler ancestral", "EulerAncestral", "euler_ancestral", "EulerAncestralDiscrete",
+            "each step",
             ["samplers:euler_ancestral", "k.euler_ancestral.*"];
         "Heun", "Heun", "heun", "HeunDiscrete", "with churn", ["k.heun*", "d.heun"];
         "Heun++", "HeunPp2", "heunpp2", "", "with churn", ["c.heunpp2*"];
         "DPM-Solver-2", "Dpm2", "dpm_2", "KDPM2Discrete", "with churn",
             ["k.dpm_2", "k.dpm_2.churn", "d.dpm_2"];
-        "DPM-Solver-2 ancestral", "Dpm2Ancestral", "dpm_2_ancestral", "KDPM2AncestralDiscrete", "each step",
+        "DPM-Solver-2 ancestral", "Dpm2Ancestral", "dpm_2_ancestral", "KDPM2AncestralDiscrete",
+            "each step",
             ["k.dpm_2_ancestral.*", "d.dpm_2_ancestral"];
         "Linear multistep", "Lms", "lms", "LMSDiscrete", "none", ["k.lms", "c.lms", "d.lms"];
         "DPM fast", "DpmFast", "dpm_fast", "", "with `eta`", ["k.dpm_fast.*"];
         "DPM adaptive", "DpmAdaptive", "dpm_adaptive", "", "with `eta`", ["k.dpm_adaptive.*"];
-        "DPM-Solver++(2S) ancestral", "DpmPlusPlus2SAncestral", "dpmpp_2s_ancestral", "", "each step",
+        "DPM-Solver++(2S) ancestral", "DpmPlusPlus2SAncestral", "dpmpp_2s_ancestral", "",
+            "each step",
             ["k.dpmpp_2s_ancestral.*"];
-        "DPM-Solver++ SDE", "DpmPlusPlusSde", "dpmpp_sde, dpmpp_sde_gpu", "DPMSolverSDE", "Brownian",
+        "DPM-Solver++ SDE", "DpmPlusPlusSde", "dpmpp_sde, dpmpp_sde_gpu", "DPMSolverSDE",
+            "Brownian",
             ["k.dpmpp_sde.*", "d.dpmpp_sde"];
         "DPM-Solver++(2M)", "DpmPlusPlus2M", "dpmpp_2m", "", "none", ["k.dpmpp_2m"];
-        "DPM-Solver++(2M) SDE", "DpmPlusPlus2MSde", "dpmpp_2m_sde, dpmpp_2m_sde_gpu", "", "Brownian",
+        "DPM-Solver++(2M) SDE", "DpmPlusPlus2MSde", "dpmpp_2m_sde, dpmpp_2m_sde_gpu", "",
+            "Brownian",
             ["k.dpmpp_2m_sde.1.0", "k.dpmpp_2m_sde.0.5"];
         "DPM-Solver++(2M) SDE Heun", "DpmPlusPlus2MSde(solver_type: Heun)",
             "dpmpp_2m_sde_heun, dpmpp_2m_sde_heun_gpu", "", "Brownian", ["k.dpmpp_2m_sde.heun.*"];
-        "DPM-Solver++(3M) SDE", "DpmPlusPlus3MSde", "dpmpp_3m_sde, dpmpp_3m_sde_gpu", "", "Brownian",
+        "DPM-Solver++(3M) SDE", "DpmPlusPlus3MSde", "dpmpp_3m_sde, dpmpp_3m_sde_gpu", "",
+            "Brownian",
             ["k.dpmpp_3m_sde.*"];
-        "DPM-Solver multistep, 1 to 3", "DpmMultistep", "", "DPMSolverMultistep", "`sde` ones, each step",
+        "DPM-Solver multistep, 1 to 3", "DpmMultistep", "", "DPMSolverMultistep",
+            "`sde` ones, each step",
             ["p.dpm.*"];
-        "DPM-Solver singlestep, 1 to 3", "DpmSinglestep", "", "DPMSolverSinglestep", "`sde` ones, each step",
+        "DPM-Solver singlestep, 1 to 3", "DpmSinglestep", "", "DPMSolverSinglestep",
+            "`sde` ones, each step",
             ["p.single.*"];
         "DEIS, time of a process", "Deis", "deis", "", "none", ["c.deis.*"];
-        "DEIS, logarithm of the noise", "Deis(time: LogRho)", "", "DEISMultistep", "none", ["p.deis.*"];
+        "DEIS, logarithm of the noise", "Deis(time: LogRho)", "", "DEISMultistep", "none",
+            ["p.deis.*"];
         "UniPC, B(h) = h", "UniPc(bh: Bh1)", "uni_pc", "UniPCMultistep (bh1)", "none",
             ["c.uni_pc.*", "p.uni_pc.bh1.*"];
         "UniPC, B(h) = eʰ − 1", "UniPc", "uni_pc_bh2", "UniPCMultistep", "none",
@@ -88,11 +97,13 @@ fn rows() -> Vec<Row> {
         "iPNDM, variable steps", "IpndmV", "ipndm_v", "", "none", ["c.ipndm_v.*"];
         "LCM", "Lcm", "lcm", "LCM", "each step", ["c.lcm", "p.lcm"];
         "TCD", "Tcd", "", "TCD", "with `eta`", ["p.tcd.*"];
-        "SA-Solver", "SaSolver", "sa_solver", "SASolver", "in the middle", ["c.sa_solver.*", "p.sa_solver.*"];
+        "SA-Solver", "SaSolver", "sa_solver", "SASolver", "in the middle", ["c.sa_solver.*",
+            "p.sa_solver.*"];
         "SA-Solver PECE", "SaSolver(pece: true)", "sa_solver_pece", "", "in the middle",
             ["c.sa_solver_pece.*"];
         "RES multistep", "ResMultistep", "res_multistep", "", "none", ["c.res_multistep"];
-        "RES multistep ancestral", "ResMultistep(eta: 1.0)", "res_multistep_ancestral", "", "each step",
+        "RES multistep ancestral", "ResMultistep(eta: 1.0)", "res_multistep_ancestral", "",
+            "each step",
             ["c.res_multistep_ancestral"];
         "Gradient estimation", "GradientEstimation", "gradient_estimation", "", "none",
             ["c.gradient_estimation"];
@@ -102,14 +113,17 @@ fn rows() -> Vec<Row> {
         "Euler CFG++", "EulerCfgPp", "euler_cfg_pp", "", "none", ["c.euler_cfg_pp"];
         "Euler ancestral CFG++", "EulerCfgPp(eta: 1.0)", "euler_ancestral_cfg_pp", "", "each step",
             ["c.euler_ancestral_cfg_pp"];
-        "DPM-Solver++(2M) CFG++", "DpmPlusPlus2MCfgPp", "dpmpp_2m_cfg_pp", "", "none", ["c.dpmpp_2m_cfg_pp"];
-        "DPM-Solver++(2S) ancestral CFG++", "DpmPlusPlus2SAncestralCfgPp", "dpmpp_2s_ancestral_cfg_pp", "",
+        "DPM-Solver++(2M) CFG++", "DpmPlusPlus2MCfgPp", "dpmpp_2m_cfg_pp", "", "none",
+            ["c.dpmpp_2m_cfg_pp"];
+        "DPM-Solver++(2S) ancestral CFG++", "DpmPlusPlus2SAncestralCfgPp",
+            "dpmpp_2s_ancestral_cfg_pp", "",
             "each step", ["c.dpmpp_2s_ancestral_cfg_pp"];
         "RES multistep CFG++", "ResMultistep(cfg_pp: true)", "res_multistep_cfg_pp", "", "none",
             ["c.res_multistep_cfg_pp"];
         "RES multistep ancestral CFG++", "ResMultistep(eta: 1.0, cfg_pp: true)",
             "res_multistep_ancestral_cfg_pp", "", "each step", ["c.res_multistep_ancestral_cfg_pp"];
-        "Gradient estimation CFG++", "GradientEstimation(cfg_pp: true)", "gradient_estimation_cfg_pp", "",
+        "Gradient estimation CFG++", "GradientEstimation(cfg_pp: true)",
+            "gradient_estimation_cfg_pp", "",
             "none", ["c.gradient_estimation_cfg_pp"];
         "RePaint", "RePaint", "", "RePaint", "each call", ["p.repaint"];
         "EDM Euler", "Euler(schedule: Karras)", "", "EDMEuler", "with churn", ["edm.euler*"];
@@ -185,11 +199,12 @@ fn either(text: &str) -> String {
 
 const HEAD: &str = "# Samplers
 
-Every method, its name in a graph, in ComfyUI and in diffusers (without the word `Scheduler`), the network calls a
-step, where noise is added, the recordings that hold it, and the worst error of any state that the network got and of
-the end, in units of that state's standard deviation, rounded up to a power of ten. The originals ran in float64 with
-the same noise (`tests/reference`); a sampler wrong by a little in one setting is told apart from each (`models/tests/golden`).
-This page is written by `UPDATE_EXPECT=1 cargo test --release --workspace --test golden -- page`.
+Every method, its name in a graph, in ComfyUI and in diffusers (without the word `Scheduler`), the
+network calls a step, where noise is added, the recordings that hold it, and the worst error of any
+state that the network got and of the end, in units of that state's standard deviation, rounded up
+to a power of ten. The originals ran in float64 with the same noise (`tests/reference`); a sampler
+wrong by a little in one setting is told apart from each (`models/tests/golden`). This page is
+written by `UPDATE_EXPECT=1 cargo test --release --workspace --test golden -- page`.
 
 | method | in a graph | ComfyUI | diffusers | calls | noise | recorded | cases | error |
 |---|---|---|---|---|---|---|---|---|
@@ -210,8 +225,7 @@ fn page() -> String {
         )
         .unwrap();
     }
-    page.push_str("\nComfyUI's names work in a graph: `Named(sampler: \"dpmpp_2m\", scheduler: \"karras\")`. ");
-    page.push_str("Known schedulers: ");
+    page.push_str(NAMED);
     let names = SchedulerName::all()
         .into_iter()
         .map(|name| format!("`{name}`"));
@@ -221,26 +235,34 @@ fn page() -> String {
     page
 }
 
+const NAMED: &str = "
+ComfyUI's names work in a graph: `Named(sampler: \"dpmpp_2m\", scheduler: \"karras\")`. Known
+schedulers: ";
+
 const NOISE: &str = "## Whose noise
 
 The start noise is PyTorch's CPU noise for the seed. The noise of steps has three sources:
 
 - `Continue`: the same stream goes on, as in diffusers.
-- `Fresh(plus: 1)`: a stream of its own from seed + 1, as ComfyUI draws on the CPU since November 2025; `plus: 0`
-  before. A `Named` sampler has this. (On a GPU, ComfyUI draws steps there, which no CPU repeats.)
-- `Brownian`: a Brownian motion over the noise levels with the values of torchsde for the seed, to 2e-5: the way of
-  the SDE samplers in k-diffusion and ComfyUI. The `_gpu` names stand for the same motion here.
+- `Fresh(plus: 1)`: a stream of its own from seed + 1, as ComfyUI draws on the CPU since November
+  2025; `plus: 0` before. A `Named` sampler has this. (On a GPU, ComfyUI draws steps there, which no
+  CPU repeats.)
+- `Brownian`: a Brownian motion over the noise levels with the values of torchsde for the seed, to
+  2e-5: the way of the SDE samplers in k-diffusion and ComfyUI. The `_gpu` names stand for the same
+  motion here.
 
 ## Where tools differ
 
-- A `Named` sampler tells the network the nearest whole timestep, as ComfyUI does, and so do the samplers of diffusers'
-  DPM-Solver family (`DpmMultistep`, `DpmSinglestep`, `Deis`, `UniPc`, `SaSolver`); the others tell it the timestep
-  between two, as k-diffusion and diffusers' Euler do.
-- `dpm_2`, `dpm_2_ancestral` and both `uni_pc` leave out the last level above 0 under their ComfyUI names
-  (`discard_penultimate`).
-- A walk from nothing starts from noise of variance σ² + 1; on `Trailing` and `Linspace` from σ², as in diffusers'
-  Euler; and under ComfyUI's names from σ² where the first level is below the model's greatest.
-- Zero-terminal SNR, `rescale_zero_snr` in a model's schedule, has a `Diffusers` and a `ComfyUi` form.
+- A `Named` sampler tells the network the nearest whole timestep, as ComfyUI does, and so do the
+  samplers of diffusers' DPM-Solver family (`DpmMultistep`, `DpmSinglestep`, `Deis`, `UniPc`,
+  `SaSolver`); the others tell it the timestep between two, as k-diffusion and diffusers' Euler do.
+- `dpm_2`, `dpm_2_ancestral` and both `uni_pc` leave out the last level above 0 under their ComfyUI
+  names (`discard_penultimate`).
+- A walk from nothing starts from noise of variance σ² + 1; on `Trailing` and `Linspace` from σ², as
+  in diffusers' Euler; and under ComfyUI's names from σ² where the first level is below the model's
+  greatest.
+- Zero-terminal SNR, `rescale_zero_snr` in a model's schedule, has a `Diffusers` and a `ComfyUi`
+  form.
 ";
 
 #[test]

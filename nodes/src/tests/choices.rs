@@ -143,3 +143,27 @@ fn every_name_of_comfyui_gives_a_latent() {
         assert!(finite, "{sampler}");
     }
 }
+
+#[test]
+fn repaint_keeps_what_the_mask_does_not_cover() {
+    let mut lab = Lab::new();
+    let mut strayed = |sampler: &str| {
+        let nodes = format!(
+            r#"{MODEL}"photo": LoadImage(path: "images/scene.png"),
+            "start": VaeEncode(vae: "model", image: "photo"),
+            "latent": Denoise(
+                unet: "model", latent: "start", positive: "wanted", steps: 6, seed: 7,
+                sampler: {sampler},
+            ),"#
+        );
+        let report = lab.run(&nodes, &["latent", "start"]);
+        let latent = |name: &str| report.value::<Latent>(name).unwrap();
+        let (made, start) = (latent("latent.latent"), latent("start.latent"));
+        let pairs = made.numbers.numbers().iter().zip(start.numbers.numbers());
+        pairs.map(|(made, start)| (made - start).abs()).sum::<f32>()
+    };
+    // The picture is all but opaque, so its mask covers next to nothing.
+    let kept = strayed("RePaint(jump_length: 2, jump_n_sample: 2), mask: \"photo\"");
+    let free = strayed("Ddim");
+    assert!(0.0 < kept && kept < free / 4.0, "{kept} {free}");
+}
