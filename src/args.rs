@@ -61,6 +61,11 @@ pub(crate) enum Command {
     Cache(CacheArgs),
     /// Check graphs without running them: offline, reading headers only.
     Check(CheckArgs),
+    /// Tell what files of weights hold: networks, sizes, adapters, faults; headers only.
+    ///
+    /// The name of a file decides nothing, and nothing in a checkpoint is run. The exit code is 1
+    /// when a file has a fault.
+    Inspect(InspectArgs),
     /// Show the kinds of nodes: all, or one with its ports and settings.
     Nodes(NodesArgs),
     /// Print completions for a shell.
@@ -281,6 +286,17 @@ pub(crate) struct CheckArgs {
     pub(crate) graphs: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// Files of weights, or folders of models.
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Print one JSON object a line on stdout, for programs.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `nodes`.

@@ -23,6 +23,7 @@ mod completions;
 mod draw;
 mod explain;
 mod face;
+mod inspect;
 mod json;
 mod lock;
 mod man;
@@ -97,6 +98,7 @@ fn dispatch(args: args::Args) -> Exit {
         Command::Verify(args) => verify::verify(args, &mut terminal),
         Command::Cache(args) => cache::cache(&args, &mut terminal),
         Command::Check(args) => check::check(&args, &mut terminal),
+        Command::Inspect(args) => inspect::inspect(&args, &mut terminal),
         Command::Nodes(args) => nodes::nodes(&args, &mut terminal),
         Command::Completions(args) => completions::completions(args.shell, &mut terminal),
         Command::Man(args) => man::man(args.command.as_deref(), &mut terminal),

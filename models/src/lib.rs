@@ -16,6 +16,7 @@ pub mod conditioner;
 pub mod control;
 pub mod error;
 pub mod guidance;
+pub mod inspect;
 pub mod inversion;
 pub mod metrics;
 pub mod nn;

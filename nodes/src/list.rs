@@ -19,11 +19,15 @@ use crate::image_scale::ImageScale;
 use crate::image_upscale::ImageUpscale;
 use crate::inpaint_conditioning::InpaintConditioning;
 use crate::instruct_conditioning::InstructConditioning;
+use crate::load_checkpoint::LoadCheckpoint;
 use crate::load_control_net::LoadControlNet;
 use crate::load_image::LoadImage;
 use crate::load_latent::LoadLatent;
 use crate::load_model::LoadModel;
+use crate::load_text_encoder::LoadTextEncoder;
+use crate::load_unet::LoadUnet;
 use crate::load_upscale_model::LoadUpscaleModel;
+use crate::load_vae::LoadVae;
 use crate::model_sampling::ModelSampling;
 use crate::preview::Preview;
 use crate::save_image::SaveImage;
@@ -49,6 +53,10 @@ use crate::zero_out_conditioning::ZeroOutConditioning;
 pub fn list() -> Vec<Kind> {
     vec![
         kind::<LoadModel>(),
+        kind::<LoadCheckpoint>(),
+        kind::<LoadUnet>(),
+        kind::<LoadVae>(),
+        kind::<LoadTextEncoder>(),
         kind::<TextEncode>(),
         kind::<EmptyLatent>(),
         kind::<Denoise>(),

@@ -16,6 +16,7 @@ fn help_and_version_go_to_stdout_and_misuse_to_stderr() {
         "explain",
         "cache",
         "check",
+        "inspect",
         "show",
         "nodes",
         "completions",

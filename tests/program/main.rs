@@ -8,6 +8,7 @@ mod cache;
 mod command;
 mod files;
 mod house;
+mod inspect;
 mod lab;
 mod lock;
 mod pages;

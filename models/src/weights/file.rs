@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -18,6 +19,19 @@ use safetensors::tensor::Dtype;
 use super::cast::{Float, Numbers, gather};
 use super::format;
 use crate::error::{Error, Result};
+
+/// Where a text encoder of transformers may stand that lost `text_model.`, and its parts.
+const FLAT_TEXT: [&str; 5] = [
+    "",
+    "text_encoder.",
+    "text_encoder_2.",
+    "cond_stage_model.transformer.",
+    "conditioner.embedders.0.transformer.",
+];
+const FLAT_PARTS: [&str; 3] = ["embeddings.", "encoder.layers.", "final_layer_norm."];
+
+/// What the names of averages begin with.
+const AVERAGES: &str = "model_ema.";
 
 /// The tensors of one file or of several.
 #[derive(Debug)]
@@ -150,6 +164,50 @@ impl TensorFile {
         Ok(())
     }
 
+    /// The same tensors with `before` put before their names.
+    #[must_use]
+    pub fn under(mut self, before: &str) -> Self {
+        self.rename(|name| (!before.is_empty()).then(|| format!("{before}{name}")));
+        self
+    }
+
+    /// The same tensors, where older or newer code than the tables know of named them: the
+    /// attention of diffusers' autoencoders before 0.12, and transformers' text encoders
+    /// since 5.6, which lost a part of their names.
+    #[must_use]
+    pub fn with_known_names(mut self) -> Self {
+        const OLD: [(&str, &str); 4] = [
+            (".query.", ".to_q."),
+            (".key.", ".to_k."),
+            (".value.", ".to_v."),
+            (".proj_attn.", ".to_out.0."),
+        ];
+        self.rename(|name| {
+            let (old, new) = OLD.iter().find(|(old, _)| name.contains(old))?;
+            name.contains("attentions.").then(|| name.replace(old, new))
+        });
+        for before in FLAT_TEXT {
+            let inner = format!("{before}embeddings.token_embedding.weight");
+            if self.has(&inner) {
+                self.rename(|name| {
+                    let inside = name.strip_prefix(before)?;
+                    let model = FLAT_PARTS.iter().any(|part| inside.starts_with(part));
+                    model.then(|| format!("{before}text_model.{inside}"))
+                });
+            }
+        }
+        self
+    }
+
+    /// Gives tensors other names, where `new` has one.
+    fn rename(&mut self, new: impl Fn(&str) -> Option<String>) {
+        let views = std::mem::take(&mut self.views);
+        let renamed = views
+            .into_iter()
+            .map(|(name, view)| (new(&name).unwrap_or(name), view));
+        self.views = renamed.collect();
+    }
+
     /// Where the file stands, or the first of several.
     pub fn path(&self) -> &Path {
         self.parts.first().map_or(Path::new(""), |part| &part.path)
@@ -167,6 +225,46 @@ impl TensorFile {
         self.views.contains_key(name)
     }
 
+    /// Whether the name of any tensor begins with `beginning`.
+    pub(super) fn has_under(&self, beginning: &str) -> bool {
+        let from = (Bound::Included(beginning), Bound::Unbounded);
+        let mut from = self.views.range::<str, _>(from);
+        from.next()
+            .is_some_and(|(name, _)| name.starts_with(beginning))
+    }
+
+    /// Whether it holds, beside the weights, their averages over training.
+    pub fn has_averages(&self) -> bool {
+        self.has_under(AVERAGES)
+    }
+
+    /// The same tensors, those of the U-Net replaced by their averages over training.
+    ///
+    /// An average has its parameter's name without dots (CompVis/latent-diffusion,
+    /// `ldm/modules/ema.py`), so it is found from that name alone.
+    ///
+    /// # Errors
+    /// There are none, or one of a part of the U-Net is not there.
+    pub fn averaged(mut self) -> Result<Self> {
+        let missing = |what: String| Err(Error::wrong_file(self.path(), what));
+        if !self.has_averages() {
+            return missing("holds no averages of its weights; load it without".to_owned());
+        }
+        let mut averages = Vec::new();
+        for name in self.views.keys() {
+            let Some(inside) = name.strip_prefix("model.") else {
+                continue;
+            };
+            let average = format!("{AVERAGES}{}", inside.replace('.', ""));
+            match self.views.get(&average) {
+                Some(view) => averages.push((name.clone(), view.clone())),
+                None => return missing(format!("has no average `{average}`; load it without")),
+            }
+        }
+        self.views.extend(averages);
+        Ok(self)
+    }
+
     /// The shape of the tensor called `name`.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.views.get(name).map(|view| &view.shape[..])
@@ -181,6 +279,13 @@ impl TensorFile {
     pub fn is_float(&self, name: &str) -> bool {
         let view = self.views.get(name);
         view.is_some_and(|view| Float::of(view.dtype).is_some())
+    }
+
+    /// Whether it is a checkpoint of PyTorch.
+    pub fn is_pickled(&self) -> bool {
+        self.parts
+            .iter()
+            .any(|part| format::is_pickled(&part.bytes))
     }
 
     /// What the file's writer noted under `key`: an entry of a safetensors header, or a word

@@ -143,6 +143,30 @@ pub fn faults<M: Module>(network: &M, file: &TensorFile, table: &KeyTable) -> Te
     compare(&plan(network, table), file, table)
 }
 
+/// What a file holds of a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// How many numbers, by the type that they are written in.
+    pub dtypes: BTreeMap<String, u64>,
+    /// Where file and network part ways.
+    pub faults: TensorFaults,
+}
+
+/// What `file` holds of `network`; reads the header only and draws no parameter.
+pub fn contents<M: Module>(network: &M, file: &TensorFile, table: &KeyTable) -> Contents {
+    let plan = plan(network, table);
+    let keys: BTreeSet<&str> = plan.iter().map(|(_, source)| &source.key[..]).collect();
+    let mut dtypes = BTreeMap::new();
+    for (dtype, shape) in keys
+        .iter()
+        .filter_map(|key| file.dtype(key).zip(file.shape(key)))
+    {
+        *dtypes.entry(dtype).or_default() += shape.iter().product::<usize>() as u64;
+    }
+    let faults = compare(&plan, file, table);
+    Contents { dtypes, faults }
+}
+
 /// The parameters of a network in its order: path, and the tensor it comes from.
 pub(crate) type Plan = Vec<(String, Source)>;
 

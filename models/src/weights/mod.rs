@@ -1,21 +1,25 @@
 //! Weight files: reading, writing, naming, and the manifest of a model.
 //!
 //! ```text
-//! file.safetensors ── TensorFile ──┐
-//! config ── init (nothing made) ───┼── load ── network with weights
-//! family of names ── KeyTable ─────┘
+//! safetensors, checkpoint, parts ── format, pickle ── TensorFile ──┐
+//! names and shapes ── detect ── config ── init (nothing made) ─────┼── load ── network
+//! family of names ── KeyTable ─────────────────────────────────────┘
 //! ```
+//!
+//! `folder` finds a network's files where there are several; `manifest` is our own folder.
 //!
 //! Promises
 //! - A file is believed only after its header was held against its length; nothing is
-//!   allocated in proportion to what a header claims.
+//!   allocated in proportion to what a header claims, and nothing in a pickle is run.
 //! - All tensors that are missing, spare or misshapen are told at once.
 //! - A written file is whole or absent, and the same tensors give the same bytes.
 //!
-//! Not here: pickled checkpoints, sharded files, LoRA.
+//! Not here: adapters, which change weights while they are loaded (`adapter`).
 
 mod cast;
+pub mod detect;
 mod file;
+pub mod folder;
 mod format;
 pub mod keys;
 mod load;
@@ -28,7 +32,7 @@ mod tests;
 pub use file::{TensorFile, content_hash};
 pub use keys::{ClipNames, Family, KeyTable};
 pub(crate) use load::plan;
-pub use load::{Filling, Heard, Listen, NoPatch, Patch, faults, load};
+pub use load::{Contents, Filling, Heard, Listen, NoPatch, Patch, contents, faults, load};
 pub use manifest::{LatentSpec, Manifest};
 pub use save::{SaveAs, TensorWriter, save, write_atomically};
 

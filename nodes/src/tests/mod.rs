@@ -1,6 +1,7 @@
 //! The nodes at work: graphs over a model of a few channels, made here.
 
 mod adapters;
+mod checkpoint;
 mod choices;
 mod conditioning;
 mod examples;
@@ -313,8 +314,9 @@ impl ModuleMapper for Stir {
     }
 }
 
-/// A picture with transparency, and a latent of nobody's.
+/// A picture with transparency, a latent of nobody's, and a checkpoint.
 fn make_files(folder: &Path) {
+    checkpoint::make(&folder.join("checkpoints/model.safetensors"));
     std::fs::create_dir_all(folder.join("images")).unwrap();
     let pixel = |x: u32, y: u32| image::Rgba([8 * x as u8, 16 * y as u8, 90, 255 - x as u8]);
     let picture = image::RgbaImage::from_fn(32, 16, pixel);

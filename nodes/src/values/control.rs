@@ -7,7 +7,7 @@ use ldm_models::control::{ControlConfig, Controller, Hints, Recognised, recognis
 use ldm_models::weights::{Family, KeyTable, TensorFile};
 use serde::{Deserialize, Serialize};
 
-use super::model::{About, Model, fitting};
+use super::model::{About, Model, Names, fitting};
 
 /// A handle on a network that steers a UNet by a picture.
 pub type ControlNet = Model<ControlAbout>;
@@ -38,7 +38,10 @@ impl ControlAbout {
             let message = format!("takes hints of {wanted} channels, pictures have 3");
             return Err(Error::new(message).hint("use a ControlNet that takes pictures"));
         }
-        Ok((fitting(Self { config, prefix }, file, family)?, family))
+        Ok((
+            fitting(Self { config, prefix }, file, &Names::of(family))?,
+            family,
+        ))
     }
 }
 

@@ -5,13 +5,14 @@
 //! itself is read on first use and held by the machine's pool.
 //!
 //! Promises
-//! - A handle's identity is the hash of what it is made of: description, family of names,
-//!   content of the file; the adapters on it, in order with their strengths; and another
+//! - A handle's identity is the hash of what it is made of: description, names of the tensors,
+//!   content of the files; the adapters on it, in order with their strengths; and another
 //!   description, where one was put in its place. Never a path, never the tensors.
 //! - A trained network is an object like any other: stored by its bytes, and found again.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use burn::module::Module;
@@ -19,10 +20,14 @@ use burn::tensor::{DType, Device};
 use ldm_engine::{Data, Error, FileRef, Identity, OpenFile, Reporter, Result, Storage};
 use ldm_models::adapter::{Adapter, Chain, Fit, Part};
 use ldm_models::autoencoder::{Autoencoder, VaeConfig};
+use ldm_models::error::Error as Fault;
+use ldm_models::nn::parameter_count;
 use ldm_models::prediction::Prediction;
 use ldm_models::schedule::ScheduleConfig;
 use ldm_models::unet::{UNet, UNetConfig};
-use ldm_models::weights::{Family, KeyTable, SaveAs, TensorFile, TensorWriter, faults, load};
+use ldm_models::weights::{
+    Family, Filling, Heard, KeyTable, SaveAs, TensorFile, TensorWriter, faults,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -94,10 +99,44 @@ pub struct Model<A> {
 /// Where the weights are.
 #[derive(Debug, Clone)]
 enum Source {
-    /// In a file that a graph names.
-    File(FileRef, Family),
+    /// In files that a graph names, each with what is put before its tensors' names.
+    Files(Vec<(FileRef, String)>, Names),
     /// In these bytes: a safetensors file of our own names, the description in its header.
     Made(Arc<Vec<u8>>),
+}
+
+/// What the tensors of a network are called in its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Who named them.
+    pub family: Family,
+    /// What all begin with.
+    pub prefix: String,
+    /// Whether the weights' averages over training are meant, beside which they stand.
+    pub averaged: bool,
+}
+
+impl Names {
+    /// Those of `family`, and nothing around them.
+    pub fn of(family: Family) -> Self {
+        Self {
+            family,
+            prefix: String::new(),
+            averaged: false,
+        }
+    }
+
+    /// What identities are made of; plain names stand as they did when there were no others.
+    fn words(&self) -> String {
+        let mut words = format!("{:?}", self.family);
+        if !self.prefix.is_empty() {
+            words += &format!(" {:?}", self.prefix);
+        }
+        if self.averaged {
+            words += " averaged";
+        }
+        words
+    }
 }
 
 /// Names the description in a made network's header.
@@ -109,18 +148,28 @@ impl<A: About> Model<A> {
     /// # Errors
     /// When the description cannot be written down.
     pub fn in_file(about: A, file: FileRef, family: Family) -> Result<Self> {
-        let words = ron::to_string(&about)?;
-        let (family_name, content) = (format!("{family:?}"), file.identity());
-        let made_of = [
-            A::NAME.as_bytes(),
-            words.as_bytes(),
-            family_name.as_bytes(),
-            &content.0,
-        ];
+        Self::in_files(about, vec![(file, String::new())], Names::of(family))
+    }
+
+    /// The network whose weights are in `files`, each with what is put before the names of
+    /// its tensors, under these names.
+    ///
+    /// # Errors
+    /// When the description cannot be written down.
+    pub fn in_files(about: A, files: Vec<(FileRef, String)>, names: Names) -> Result<Self> {
+        let (words, called) = (ron::to_string(&about)?, names.words());
+        let mut made_of = vec![A::NAME.as_bytes(), words.as_bytes(), called.as_bytes()];
+        let contents: Vec<_> = files.iter().map(|(file, _)| file.identity()).collect();
+        for ((_, before), content) in files.iter().zip(&contents) {
+            made_of.push(&content.0);
+            if !before.is_empty() {
+                made_of.push(before.as_bytes());
+            }
+        }
         let identity = Identity::of(&made_of);
         Ok(Self {
             about: Arc::new(about),
-            source: Source::File(file, family),
+            source: Source::Files(files, names),
             adapters: Vec::new(),
             identity,
             described: None,
@@ -192,20 +241,22 @@ impl<A: About> Model<A> {
         if let Some(network) = machine.weights().held(held) {
             return Ok(network);
         }
-        self.opened(|file, family| {
-            let numbers: usize = file
-                .names()
-                .iter()
-                .filter_map(|name| file.shape(name))
-                .map(|shape| shape.iter().product::<usize>())
-                .sum();
-            let bytes = (numbers * dtype.size()) as u64;
-            let loaded = |seconds| reporter.loaded(A::NAME, bytes, seconds);
-            machine.weights().get((held, A::NAME, bytes), loaded, || {
-                let empty = self.about.init(machine.device())?;
-                let table = self.about.table(family);
-                Ok(load(empty, file, &table, dtype, &self.chain()?)?)
-            })
+        let empty = self.about.init(machine.device())?;
+        let bytes = (parameter_count(&empty) * dtype.size()) as u64;
+        let loaded = |seconds| reporter.loaded(A::NAME, bytes, seconds);
+        machine.weights().get((held, A::NAME, bytes), loaded, || {
+            let (file, names) = self.open()?;
+            let filling = Filling {
+                file: &file,
+                table: &self.about.table(names.family).under(&names.prefix),
+                dtype,
+                patch: &self.chain()?,
+            };
+            let mut told = Told { reporter, odd: 0 };
+            match filling.fill(empty, &mut |heard| told.hear(heard)) {
+                Err(Fault::Stopped) => Err(Error::stopped()),
+                filled => Ok(filled?),
+            }
         })
     }
 
@@ -226,21 +277,57 @@ impl<A: About> Model<A> {
         self.described.is_none() && self.adapters.is_empty()
     }
 
-    /// Calls `read` with the file that holds the weights.
-    fn opened<T>(&self, read: impl FnOnce(&TensorFile, Family) -> Result<T>) -> Result<T> {
+    /// The file that holds the weights, and what it calls them.
+    fn open(&self) -> Result<(TensorFile, Names)> {
         match &self.source {
-            Source::File(file, family) => {
-                // The handle whose content was checked, not the path: another file may have
-                // taken its place by now.
-                let opened = file.open()?.into_file();
-                read(&TensorFile::of(&opened, file.path())?, *family)
+            Source::Files(files, names) => {
+                let mut parts = Vec::new();
+                for (file, before) in files {
+                    // The handle whose content was checked, not the path: another file may
+                    // have taken its place by now.
+                    let opened = file.open()?.into_file();
+                    parts.push(TensorFile::of(&opened, file.path())?.under(before));
+                }
+                let mut file = TensorFile::joined(parts)?.with_known_names();
+                if names.averaged {
+                    file = file.averaged()?;
+                }
+                Ok((file, names.clone()))
             }
             Source::Made(bytes) => {
                 let folder = tempfile::tempdir()?;
                 let path = folder.path().join("made.safetensors");
                 std::fs::write(&path, &**bytes)?;
-                read(&TensorFile::open(&path)?, Family::Native)
+                Ok((TensorFile::open(&path)?, Names::of(Family::Native)))
             }
+        }
+    }
+}
+
+/// Passes on what a load says.
+struct Told<'a> {
+    reporter: &'a Reporter,
+    /// How many tensors with odd numbers were told of.
+    odd: usize,
+}
+
+/// As many tensors are told of one by one.
+const MOST_TOLD: usize = 8;
+
+impl Told<'_> {
+    fn hear(&mut self, heard: Heard<'_>) -> ControlFlow<()> {
+        if let Heard::Odd { key, count } = heard {
+            self.odd += 1;
+            if self.odd <= MOST_TOLD {
+                self.reporter.note(format!(
+                    "`{key}` holds {count} numbers that are NaN, infinite or too large for its \
+                     type; what is computed with them will be, too"
+                ));
+            }
+        }
+        match self.reporter.go_on() {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
         }
     }
 }
@@ -256,7 +343,7 @@ impl<A: About> Data for Model<A> {
     }
     fn bytes(&self) -> u64 {
         match &self.source {
-            Source::File(..) => size_of::<Self>() as u64,
+            Source::Files(..) => size_of::<Self>() as u64,
             Source::Made(bytes) => bytes.len() as u64,
         }
     }
@@ -283,13 +370,14 @@ impl<A: About> Data for Model<A> {
 ///
 /// # Errors
 /// Every tensor that is missing, spare or of another shape.
-pub(super) fn fitting<A: About>(about: A, file: &TensorFile, family: Family) -> Result<A> {
+pub(crate) fn fitting<A: About>(about: A, file: &TensorFile, names: &Names) -> Result<A> {
     // The device is only remembered by networks whose parameters are never drawn.
     let empty = about.init(&Device::flex())?;
-    let faults = faults(&empty, file, &about.table(family));
+    let table = about.table(names.family).under(&names.prefix);
+    let faults = faults(&empty, file, &table);
     match faults.is_empty() {
         true => Ok(about),
-        false => Err(ldm_models::error::Error::Tensors {
+        false => Err(Fault::Tensors {
             path: file.path().to_path_buf(),
             faults: Box::new(faults),
         }

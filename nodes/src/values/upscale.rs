@@ -6,7 +6,7 @@ use ldm_models::upscale::{Naming, UpscaleConfig, Upscaler, recognise};
 use ldm_models::weights::{Family, KeyTable, TensorFile};
 use serde::{Deserialize, Serialize};
 
-use super::model::{About, Model, fitting};
+use super::model::{About, Model, Names, fitting};
 
 /// A handle on a network that enlarges pictures.
 pub type UpscaleModel = Model<UpscaleAbout>;
@@ -32,7 +32,7 @@ impl UpscaleAbout {
             let message = format!("takes {from} channels and gives {to}, pictures have 3");
             return Err(Error::new(message).hint("use a model for pictures in colour"));
         }
-        fitting(Self { config, naming }, file, Family::CompVis)
+        fitting(Self { config, naming }, file, &Names::of(Family::CompVis))
     }
 }
 

@@ -6,6 +6,8 @@
 //! - A file is believed only where its claims were held against its length.
 
 mod safe;
+#[cfg(test)]
+mod tests;
 mod torch;
 mod zip;
 
@@ -27,6 +29,11 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Layout> {
         Kind::Pickle => torch::read_stream(path, bytes),
         Kind::Other(what) => Err(Error::wrong_file(path, what)),
     }
+}
+
+/// Whether a pickle says what the file with these bytes holds.
+pub(super) fn is_pickled(bytes: &[u8]) -> bool {
+    matches!(Kind::of(bytes), Kind::Zip | Kind::Pickle)
 }
 
 /// What a file is.

@@ -233,7 +233,7 @@ impl KeyTable {
                     Family::CompVis => ("0.", "1."),
                     Family::Diffusers => ("text_encoder.", "text_encoder_2."),
                 };
-                Self::two(single(first).within(one), single(second).within(two))
+                Self::two(single(first).under(one), single(second).under(two))
             }
         }
     }
@@ -294,17 +294,12 @@ impl KeyTable {
         }
     }
 
-    /// The same names behind `prefix` and what was set before them already.
-    fn within(self, prefix: &str) -> Self {
-        let prefix = prefix.to_owned() + &self.prefix;
-        self.under(&prefix)
-    }
-
-    /// The same names behind `prefix`, for a file that holds more than this network:
-    /// `first_stage_model.`, say. What does not begin with it is another's.
+    /// The same names behind `prefix`, and behind what was set before them already, for a
+    /// file that holds more than this network: `first_stage_model.`, say. What does not begin
+    /// with it is another's.
     pub fn under(self, prefix: &str) -> Self {
         Self {
-            prefix: prefix.to_owned(),
+            prefix: prefix.to_owned() + &self.prefix,
             ..self
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! A name is the way from the top: `encoder.conv_in.weight`. What a trainer wraps around
 //! its weights is left away: the object's `state_dict`, or a dictionary that is its only
-//! entry. A whole network that was saved as an object gives the names that its
-//! `state_dict` would.
+//! entry. A tensor that is saved alone has an empty name; a whole network that was saved as
+//! an object gives the names that its `state_dict` would.
 //!
 //! Promise: a value that is reached in more ways than weights can be is an error, not an
 //! endless walk.
@@ -27,9 +27,6 @@ const LONGEST_NAME: usize = 512;
 /// A longer word beside the weights is no note, and there are no more of them.
 const LONGEST_NOTE: usize = 256;
 const MOST_NOTES: usize = 256;
-
-/// The name of a tensor that is saved alone.
-const ALONE: &str = "tensor";
 
 impl Pickle<'_> {
     /// All tensors under their names, and the words and numbers beside them.
@@ -100,7 +97,6 @@ impl Walk<'_, '_> {
         self.bounded(depth)?;
         match &pickle.values[id] {
             Value::Tensor(tensor) => {
-                let name = if name.is_empty() { ALONE } else { name };
                 self.found
                     .tensors
                     .insert(name.to_owned(), (**tensor).clone());

@@ -1,0 +1,423 @@
+//! What a file of weights is, told to people: networks and their sizes, adapters, notes,
+//! faults.
+//!
+//! Promises
+//! - Headers are read, and of the tensors only the few numbers that `weights::detect` names.
+//! - Every file that opens gets an answer: what is not known is described by its tensors.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::Device;
+use serde::Serialize;
+
+use crate::adapter::Adapter;
+use crate::control::{ControlConfig, Hints, recognise as recognise_control};
+use crate::error::{Error, Result};
+use crate::inversion::Inversion;
+use crate::text::TextConfig;
+use crate::unet::UNetConfig;
+use crate::upscale::recognise as recognise_upscaler;
+use crate::weights::detect::Denoiser;
+use crate::weights::folder::{self, Files, Found, Wanted};
+use crate::weights::manifest::{FILE, VaeConfig};
+use crate::weights::{KeyTable, Manifest, TensorFile, contents};
+
+/// What a file or a folder holds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Inspected {
+    /// In a few words.
+    pub what: String,
+    /// `safetensors`, `checkpoint of PyTorch`, `folder of diffusers`, `model folder`.
+    pub format: &'static str,
+    /// Bytes of all files that were opened.
+    pub bytes: u64,
+    /// How many tensors there are, of all kinds.
+    pub tensors: usize,
+    /// How many numbers, by the type they are written in.
+    pub dtypes: BTreeMap<String, u64>,
+    /// The networks.
+    pub networks: Vec<Network>,
+    /// What an adapter changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterFound>,
+    /// What the writer noted.
+    pub notes: BTreeMap<String, String>,
+    /// Some of the tensors' names, where nothing is known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// What is wrong.
+    pub faults: Vec<String>,
+}
+
+/// A network in a file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Network {
+    /// `unet`, `vae`, `text_encoder`, `controlnet`, `upscale_model`
+    pub role: &'static str,
+    /// Its numbers that matter, in words.
+    pub about: String,
+    /// How many numbers it has.
+    pub parameters: u64,
+    /// The same, by the type they are written in.
+    pub dtypes: BTreeMap<String, u64>,
+}
+
+/// An adapter.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AdapterFound {
+    /// The methods that it uses.
+    pub methods: Vec<String>,
+    /// The ranks of its matrices.
+    pub ranks: Vec<usize>,
+    /// How many layers of each network it changes.
+    pub targets: BTreeMap<String, usize>,
+}
+
+/// What stands at `path`.
+///
+/// # Errors
+/// It cannot be read, holds no tensors, or contradicts itself.
+pub fn inspect(path: &Path) -> Result<Inspected> {
+    if path.is_dir() && path.join(FILE).exists() {
+        return model_folder(path);
+    }
+    let disk = Disk(path.to_path_buf());
+    let mut found = Inspected {
+        format: "folder of diffusers",
+        ..Inspected::default()
+    };
+    if !path.is_dir() {
+        let file = TensorFile::open(path)?;
+        found.format = match file.is_pickled() {
+            true => "checkpoint of PyTorch",
+            false => "safetensors",
+        };
+        found.count(&file, &[path.to_path_buf()]);
+        found.notes = file
+            .notes()
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect();
+    }
+    found.networks(&disk)?;
+    if found.networks.is_empty() && !path.is_dir() {
+        found.others(TensorFile::open(path)?)?;
+    }
+    if found.what.is_empty() {
+        "weights of an unknown kind".clone_into(&mut found.what);
+    }
+    Ok(found)
+}
+
+impl Inspected {
+    fn count(&mut self, file: &TensorFile, paths: &[PathBuf]) {
+        let lengths = paths.iter().filter_map(|path| fs::metadata(path).ok());
+        self.bytes += lengths.map(|data| data.len()).sum::<u64>();
+        for name in file.names() {
+            self.tensors += 1;
+            let numbers = file
+                .shape(&name)
+                .unwrap_or_default()
+                .iter()
+                .product::<usize>();
+            *self
+                .dtypes
+                .entry(file.dtype(&name).unwrap_or_default())
+                .or_default() += numbers as u64;
+        }
+    }
+
+    /// The networks of a checkpoint, or of a folder.
+    fn networks(&mut self, disk: &Disk) -> Result<()> {
+        let found = Found::look(disk, Wanted::ALL, None)?;
+        if let Some((unet, place)) = &found.unet {
+            let file = self.opened(disk, place)?;
+            self.unet(unet, &file)?;
+        }
+        if let Some(((part, scale), place)) = &found.vae {
+            let about = format!("{}, scale {scale}", vae_words(&part.config));
+            let network = part.config.init(&Device::flex(), 0)?;
+            let file = self.opened(disk, place)?;
+            self.network("vae", about, &network, (&file, &part.table()));
+        }
+        if let Some((text, place)) = &found.text {
+            let network = text.part.config.init(&Device::flex(), 0)?;
+            let about = text_words(&text.part.config);
+            let file = self.opened(disk, place)?;
+            self.network("text_encoder", about, &network, (&file, &text.part.table()));
+        }
+        if let Some((part, place)) = &found.class {
+            let about = format!(
+                "{} classes, {} wide",
+                part.config.classes, part.config.width
+            );
+            let network = part.config.init(&Device::flex(), 0)?;
+            let file = self.opened(disk, place)?;
+            self.network("class_embedder", about, &network, (&file, &part.table()));
+        }
+        if let Some((part, place)) = &found.map {
+            let (from, to) = (part.config.in_channels, part.config.out_channels);
+            let network = part.config.init(&Device::flex(), 0)?;
+            let (about, file) = (
+                format!("{from} to {to} channels"),
+                self.opened(disk, place)?,
+            );
+            self.network("spatial_rescaler", about, &network, (&file, &part.table()));
+        }
+        Ok(())
+    }
+
+    fn unet(&mut self, unet: &Denoiser, file: &TensorFile) -> Result<()> {
+        self.what = unet.kind.to_string();
+        let mut about = unet_words(&unet.part.config);
+        about += &format!(", predicts {:?}", unet.prediction);
+        if unet.averages {
+            about += ", with averages over training";
+        }
+        let network = unet.part.config.init(&Device::flex(), 0)?;
+        self.network("unet", about, &network, (file, &unet.part.table()));
+        Ok(())
+    }
+
+    /// A network's tensors; those of a folder are counted here.
+    fn opened(&mut self, disk: &Disk, place: &folder::Place) -> Result<TensorFile> {
+        let file = folder::open(disk, place)?;
+        if disk.is_folder() {
+            let paths: Vec<_> = place.iter().map(|(inside, _)| disk.at(inside)).collect();
+            self.count(&file, &paths);
+        }
+        Ok(file)
+    }
+
+    fn network<M: Module>(
+        &mut self,
+        role: &'static str,
+        about: String,
+        network: &M,
+        (file, table): (&TensorFile, &KeyTable),
+    ) {
+        let held = contents(network, file, table);
+        if !held.faults.is_empty() {
+            self.faults.push(format!("{role}: {}", held.faults));
+        }
+        if self.what.is_empty() {
+            self.what = name_of(role).to_owned();
+        }
+        self.networks.push(Network {
+            role,
+            about,
+            parameters: held.dtypes.values().sum(),
+            dtypes: held.dtypes,
+        });
+    }
+
+    /// What is no model of its own.
+    fn others(&mut self, file: TensorFile) -> Result<()> {
+        if let Ok(found) = recognise_control(&file, &Hints::default()) {
+            let (name, unet) = match &found.config {
+                ControlConfig::Net(net) => ("ControlNet", unet_words(&net.unet)),
+                ControlConfig::Adapter(_) => ("T2I-Adapter", "features for a UNet".to_owned()),
+            };
+            name.clone_into(&mut self.what);
+            let network = found.config.init(&Device::flex(), 0)?;
+            let table = KeyTable::control(found.family, &found.config).under(&found.prefix);
+            self.network("controlnet", unet, &network, (&file, &table));
+            return Ok(());
+        }
+        if let Ok((config, naming)) = recognise_upscaler(&file) {
+            "upscaler".clone_into(&mut self.what);
+            let about = format!("{} times as large", config.scale());
+            let network = config.init(&Device::flex(), 0)?;
+            let table = KeyTable::upscaler(&naming, &config);
+            self.network("upscale_model", about, &network, (&file, &table));
+            return Ok(());
+        }
+        if self.tensors < MOST_NAMES && Inversion::open("", &file).is_ok() {
+            "textual inversion".clone_into(&mut self.what);
+            return Ok(());
+        }
+        let names = file.names();
+        let ranks = ranks(&file);
+        match Adapter::of(file) {
+            Ok(adapter) => self.adapter(&adapter, ranks),
+            Err(_) => self.names = names.into_iter().take(MOST_NAMES).collect(),
+        }
+        Ok(())
+    }
+
+    fn adapter(&mut self, adapter: &Adapter, ranks: Vec<usize>) {
+        let mut methods = BTreeSet::new();
+        let mut targets = BTreeMap::new();
+        for target in adapter.targets() {
+            methods.extend(target.method().map(|method| method.to_string()));
+            *targets.entry(target.part().name().to_owned()).or_default() += 1;
+        }
+        "adapter".clone_into(&mut self.what);
+        let unknown = adapter.leftover().len();
+        if unknown > 0 {
+            let first = &adapter.leftover()[0];
+            self.faults.push(format!(
+                "{unknown} tensors are not understood: `{first}` is one"
+            ));
+        }
+        self.adapter = Some(AdapterFound {
+            methods: methods.into_iter().collect(),
+            ranks,
+            targets,
+        });
+    }
+}
+
+/// As many names of an unknown file are told.
+const MOST_NAMES: usize = 8;
+
+/// The ranks of an adapter's matrices, each once.
+fn ranks(file: &TensorFile) -> Vec<usize> {
+    const DOWN: [&str; 6] = [
+        "lora_down.weight",
+        "lora_A.weight",
+        "lora_A.default.weight",
+        "lora.down.weight",
+        "hada_w1_b",
+        "lokr_w2_b",
+    ];
+    let down = |name: &String| DOWN.iter().any(|end| name.ends_with(end));
+    let names = file.names().into_iter().filter(down);
+    let ranks = names.filter_map(|name| file.shape(&name)?.first().copied());
+    ranks.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn name_of(role: &str) -> &'static str {
+    match role {
+        "vae" => "autoencoder",
+        "text_encoder" => "text encoder",
+        _ => "network",
+    }
+}
+
+fn unet_words(config: &UNetConfig) -> String {
+    let (from, to) = (config.in_channels, config.out_channels);
+    let mut words = format!("{from} to {to} channels, {} wide", config.model_channels);
+    if let Some(dim) = config.context_dim {
+        words += &format!(", context {dim}");
+    }
+    if let Some(label) = config.label {
+        words += &format!(", {label:?}");
+    }
+    words
+}
+
+fn vae_words(config: &VaeConfig) -> String {
+    let kind = match config {
+        VaeConfig::Kl(_) => "KL".to_owned(),
+        VaeConfig::Vq(vq) => format!("VQ of {} codes", vq.codes),
+    };
+    let (factor, channels) = (config.factor(), config.embed_dim());
+    format!("{kind}, factor {factor}, {channels} channels")
+}
+
+fn text_words(config: &TextConfig) -> String {
+    let kind = match config {
+        TextConfig::Bert(_) => "BERT's",
+        TextConfig::Clip(_) => "CLIP's",
+        TextConfig::TwoClips { .. } => "two of CLIP's",
+    };
+    format!(
+        "{kind}, {} wide, {} tokens",
+        config.width(),
+        config.max_length()
+    )
+}
+
+/// A folder of our own.
+fn model_folder(path: &Path) -> Result<Inspected> {
+    let manifest = Manifest::read(path)?;
+    let mut found = Inspected {
+        what: format!("model `{}`", manifest.name),
+        format: "model folder",
+        ..Inspected::default()
+    };
+    if !manifest.about.is_empty() {
+        found
+            .notes
+            .insert("about".to_owned(), manifest.about.clone());
+    }
+    let table = KeyTable::native();
+    let device = Device::flex();
+    let open = |found: &mut Inspected, name: &str| {
+        let file = TensorFile::open(&path.join(name))?;
+        found.count(&file, &[path.join(name)]);
+        Ok::<_, Error>(file)
+    };
+    if let Some(part) = &manifest.unet {
+        let file = open(&mut found, &part.file)?;
+        let network = part.config.init(&device, 0)?;
+        let about = format!(
+            "{}, predicts {:?}",
+            unet_words(&part.config),
+            manifest.prediction
+        );
+        found.network("unet", about, &network, (&file, &table));
+    }
+    if let Some(part) = &manifest.vae {
+        let file = open(&mut found, &part.file)?;
+        let network = part.config.init(&device, 0)?;
+        found.network("vae", vae_words(&part.config), &network, (&file, &table));
+    }
+    if let Some(part) = &manifest.text_encoder {
+        let file = open(&mut found, &part.file)?;
+        let network = part.config.init(&device, 0)?;
+        found.network(
+            "text_encoder",
+            text_words(&part.config),
+            &network,
+            (&file, &table),
+        );
+    }
+    if let Err(wrong) = manifest.check() {
+        found.faults = wrong.iter().map(ToString::to_string).collect();
+    }
+    Ok(found)
+}
+
+/// Files below a path that a person named.
+struct Disk(PathBuf);
+
+/// Largest text that is read: a tokenizer.
+const MOST_BYTES: u64 = 64 << 20;
+
+impl Disk {
+    fn at(&self, inside: &str) -> PathBuf {
+        match inside {
+            "" => self.0.clone(),
+            inside => self.0.join(inside),
+        }
+    }
+}
+
+impl Files for Disk {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+    fn is_folder(&self) -> bool {
+        self.0.is_dir()
+    }
+    fn has(&self, inside: &str) -> bool {
+        self.at(inside).is_file()
+    }
+    fn text(&self, inside: &str) -> Result<String> {
+        let path = self.at(inside);
+        let cannot = |e| Error::file(&path, "cannot be read", e);
+        let length = fs::metadata(&path).map_err(cannot)?.len();
+        if length > MOST_BYTES {
+            let what = format!("has {length} bytes, at most {MOST_BYTES} are read");
+            return Err(Error::wrong_file(&path, what));
+        }
+        fs::read_to_string(&path).map_err(cannot)
+    }
+    fn tensors(&self, inside: &str) -> Result<TensorFile> {
+        TensorFile::open(&self.at(inside))
+    }
+}

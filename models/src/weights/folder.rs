@@ -1,0 +1,444 @@
+//! A model as people have it: one file, or diffusers' folder with a folder for each network.
+//!
+//! ```text
+//! model_index.json
+//! unet/       config.json, diffusion_pytorch_model[.fp16].safetensors, or in parts
+//! vae/        the same (vqvae/ of the paper's models)
+//! text_encoder/, text_encoder_2/  (bert/)       tokenizer/, tokenizer_2/
+//! scheduler/  scheduler_config.json
+//! ```
+//!
+//! Promises
+//! - Files are reached through [`Files`], which the caller keeps inside the folder; a name
+//!   read from a file is a plain name or refused.
+//! - Full precision is taken before half, safetensors before pickles, unless a variant is
+//!   asked for by name.
+//! - The same look gives the same answer while planning and while running.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path};
+
+use serde::Deserialize;
+
+use super::TensorFile;
+use super::detect::{self, Denoiser, NetworkJson, Part, SchedulerJson, TextJson};
+use crate::autoencoder::VaeConfig;
+use crate::conditioner::{ClassEmbedderConfig, SpatialRescalerConfig};
+use crate::error::{Error, Result};
+use crate::text::{ClipConfig, TextConfig};
+use crate::tokenizer::TokenizerFiles;
+
+/// The files of a model: those inside a folder, or one alone, whose name is then empty.
+pub trait Files {
+    /// Where it is, for messages.
+    fn path(&self) -> &Path;
+    /// Whether the model is a folder.
+    fn is_folder(&self) -> bool;
+    /// Whether there is a file called `inside`.
+    fn has(&self, inside: &str) -> bool;
+    /// The text of a small file.
+    ///
+    /// # Errors
+    /// It is not there, is large, or is no text.
+    fn text(&self, inside: &str) -> Result<String>;
+    /// A file of tensors, its header read.
+    ///
+    /// # Errors
+    /// It is not there, or holds none.
+    fn tensors(&self, inside: &str) -> Result<TensorFile>;
+}
+
+/// The files that a network's weights are in, each with what is put before its names.
+pub type Place = Vec<(String, String)>;
+
+/// A text encoder and what turns words into its ids.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reader {
+    /// The network.
+    pub part: Part<TextConfig>,
+    /// A `tokenizer.json`; none where CLIP's own is meant, or the folder has none.
+    pub tokenizer: Option<String>,
+}
+
+/// What a model holds, and where.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Found {
+    /// Predicts the noise.
+    pub unet: Option<(Denoiser, Place)>,
+    /// Pictures to latents and back, and what latents are multiplied by.
+    pub vae: Option<((Part<VaeConfig>, f64), Place)>,
+    /// Words to vectors.
+    pub text: Option<(Reader, Place)>,
+    /// Classes to tokens.
+    pub class: Option<(Part<ClassEmbedderConfig>, Place)>,
+    /// Maps of classes to channels.
+    pub map: Option<(Part<SpatialRescalerConfig>, Place)>,
+}
+
+/// Which networks are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// The U-Net.
+    pub unet: bool,
+    /// The autoencoder.
+    pub vae: bool,
+    /// The text encoder, or what else makes a conditioning.
+    pub text: bool,
+}
+
+impl Wanted {
+    /// All.
+    pub const ALL: Self = Self {
+        unet: true,
+        vae: true,
+        text: true,
+    };
+}
+
+impl Found {
+    /// What is wanted of `files`; `variant` is `fp16` and the like.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a network that makes no sense or asks for what is not
+    /// computed here, or a `variant` that is not there.
+    pub fn look(files: &dyn Files, wanted: Wanted, variant: Option<&str>) -> Result<Self> {
+        let model = Model { files, variant };
+        match files.is_folder() {
+            true => model.folder(wanted),
+            false => model.single(wanted),
+        }
+    }
+}
+
+/// The tensors of a network in `files`, as if they were in one file, under the names that the
+/// tables know.
+///
+/// # Errors
+/// As [`Files::tensors`]; two files hold a tensor of one name.
+pub fn open(files: &dyn Files, place: &Place) -> Result<TensorFile> {
+    join(place, |inside| files.tensors(inside))
+}
+
+/// The same with the files opened otherwise.
+///
+/// # Errors
+/// What `tensors` says; two files hold a tensor of one name.
+pub fn join(
+    place: &Place,
+    mut tensors: impl FnMut(&str) -> Result<TensorFile>,
+) -> Result<TensorFile> {
+    let each = place
+        .iter()
+        .map(|(inside, before)| Ok(tensors(inside)?.under(before)));
+    Ok(TensorFile::joined(each.collect::<Result<Vec<_>>>()?)?.with_known_names())
+}
+
+/// What diffusers calls the folder of each network.
+const UNET: &[&str] = &["unet"];
+const VAE: &[&str] = &["vae", "vqvae"];
+const TEXT: &[&str] = &["text_encoder", "bert"];
+const SECOND: &str = "text_encoder_2";
+const SCHEDULER: &str = "scheduler/scheduler_config.json";
+const CONFIG: &str = "config.json";
+
+/// What diffusers and transformers call a file of weights.
+const WEIGHTS: &[&str] = &["diffusion_pytorch_model", "model", "pytorch_model"];
+
+/// The variant that is taken where there are no weights without one.
+const HALF: &str = "fp16";
+
+struct Model<'a> {
+    files: &'a dyn Files,
+    variant: Option<&'a str>,
+}
+
+impl Model<'_> {
+    fn single(&self, wanted: Wanted) -> Result<Found> {
+        if self.variant.is_some() {
+            let what = "is one file, which has no `variant`; leave that out";
+            return Err(Error::wrong_file(self.files.path(), what));
+        }
+        let place = vec![(String::new(), String::new())];
+        let file = open(self.files, &place)?;
+        let unet = detect::unet(&file, None)?;
+        let scale = unet.as_ref().map(|unet| unet.scale);
+        let vae = detect::vae(&file, None)?;
+        let vae = vae.map(|part| {
+            let scale = scale.unwrap_or_else(|| detect::scale_alone(&part.config));
+            (part, scale)
+        });
+        let text = detect::text(&file, None)?;
+        let text = text.map(|part| Reader {
+            part,
+            tokenizer: None,
+        });
+        let placed = |is: bool| is.then(|| place.clone());
+        Ok(Found {
+            unet: unet.zip(placed(wanted.unet)),
+            vae: vae.zip(placed(wanted.vae)),
+            text: text.zip(placed(wanted.text)),
+            class: detect::class_embedder(&file).zip(placed(wanted.text)),
+            map: detect::spatial_rescaler(&file).zip(placed(wanted.text)),
+        })
+    }
+
+    fn folder(&self, wanted: Wanted) -> Result<Found> {
+        Ok(Found {
+            unet: self.network(UNET, wanted.unet, |inside| self.unet(inside))?,
+            vae: self.network(VAE, wanted.vae, |inside| self.vae(inside))?,
+            text: match wanted.text {
+                true => self.text()?,
+                false => None,
+            },
+            class: None,
+            map: None,
+        })
+    }
+
+    /// The network in the first of `folders` that is there; or in the folder itself, where
+    /// that is a network's own.
+    fn network<T>(
+        &self,
+        folders: &[&str],
+        wanted: bool,
+        read: impl Fn(&str) -> Result<Option<(T, Place)>>,
+    ) -> Result<Option<(T, Place)>> {
+        let there = |name: &&&str| self.files.has(&format!("{name}/{CONFIG}"));
+        match folders.iter().find(there) {
+            _ if !wanted => Ok(None),
+            Some(name) => read(&format!("{name}/")),
+            None if self.files.has(CONFIG) => read(""),
+            None => Ok(None),
+        }
+    }
+
+    fn unet(&self, inside: &str) -> Result<Option<(Denoiser, Place)>> {
+        let place = self.weights(inside)?;
+        let json = self.json(inside, NetworkJson::read)?;
+        let Some(mut unet) = detect::unet(&open(self.files, &place)?, json.as_ref())? else {
+            return Ok(None);
+        };
+        if self.files.has(SCHEDULER) {
+            let scheduler = self.read(SCHEDULER, SchedulerJson::read)?;
+            let wrong = |what| self.wrong(SCHEDULER, what);
+            unet.schedule = scheduler.schedule().map_err(wrong)?;
+            unet.prediction = scheduler.prediction().map_err(wrong)?;
+        }
+        if let Some(scale) = self.vae_scale()? {
+            unet.scale = scale;
+        }
+        Ok(Some((unet, place)))
+    }
+
+    /// The scale that the autoencoder beside a U-Net says.
+    fn vae_scale(&self) -> Result<Option<f64>> {
+        let configs = VAE.iter().map(|name| format!("{name}/"));
+        let there = |inside: &String| self.files.has(&format!("{inside}{CONFIG}"));
+        let Some(inside) = configs.into_iter().find(there) else {
+            return Ok(None);
+        };
+        Ok(self
+            .json(&inside, NetworkJson::read)?
+            .and_then(|json| json.scaling_factor))
+    }
+
+    fn vae(&self, inside: &str) -> Result<Option<((Part<VaeConfig>, f64), Place)>> {
+        let place = self.weights(inside)?;
+        let json = self.json(inside, NetworkJson::read)?;
+        let Some(part) = detect::vae(&open(self.files, &place)?, json.as_ref())? else {
+            return Ok(None);
+        };
+        let told = json.and_then(|json| json.scaling_factor);
+        let scale = told.unwrap_or_else(|| detect::scale_alone(&part.config));
+        Ok(Some(((part, scale), place)))
+    }
+
+    fn text(&self) -> Result<Option<(Reader, Place)>> {
+        let first = self.network(TEXT, true, |inside| self.one_text(inside, "tokenizer"))?;
+        let Some((first, mut place)) = first else {
+            return Ok(None);
+        };
+        let second = self.network(
+            &[SECOND],
+            self.files.has(&format!("{SECOND}/{CONFIG}")),
+            |at| self.one_text(at, "tokenizer_2"),
+        )?;
+        let Some((second, more)) = second else {
+            return Ok(Some((first, place)));
+        };
+        // The two are told apart by the names of their folders.
+        let behind = |place: &mut Place, name: &str| {
+            place
+                .iter_mut()
+                .for_each(|(_, before)| *before = format!("{name}."));
+        };
+        let mut more = more;
+        behind(&mut place, TEXT[0]);
+        behind(&mut more, SECOND);
+        place.extend(more);
+        let (TextConfig::Clip(one), TextConfig::Clip(two)) =
+            (first.part.config.clone(), second.part.config)
+        else {
+            let what = "has two text encoders that are not both CLIP's; use another model";
+            return Err(Error::wrong_file(self.files.path(), what));
+        };
+        let config = TextConfig::TwoClips {
+            first: one.for_xl(),
+            second: two.for_xl(),
+        };
+        let part = Part {
+            config,
+            ..first.part
+        };
+        let tokenizer = first.tokenizer;
+        Ok(Some((Reader { part, tokenizer }, place)))
+    }
+
+    fn one_text(&self, inside: &str, tokenizer: &str) -> Result<Option<(Reader, Place)>> {
+        let place = self.weights(inside)?;
+        let json = self.json(inside, TextJson::read)?;
+        let Some(mut part) = detect::text(&open(self.files, &place)?, json.as_ref())? else {
+            return Ok(None);
+        };
+        let (words, pad) = self.tokenizer(tokenizer)?;
+        if let (TextConfig::Clip(ClipConfig { pad: old, .. }), Some(pad)) = (&mut part.config, pad)
+        {
+            *old = pad;
+        }
+        let reader = Reader {
+            part,
+            tokenizer: words,
+        };
+        Ok(Some((reader, place)))
+    }
+
+    /// The tokenizer in the folder `name`, and the id that fills a text up.
+    fn tokenizer(&self, name: &str) -> Result<(Option<String>, Option<u32>)> {
+        let inside = |file: &str| format!("{name}/{file}");
+        let read = |file: &str| match self.files.has(&inside(file)) {
+            true => self.files.text(&inside(file)).map(Some),
+            false => Ok(None),
+        };
+        let found = TokenizerFiles::find(read)?;
+        if found == TokenizerFiles::default() {
+            return Ok((None, None));
+        }
+        let unfit = |e| Error::file(&self.files.path().join(name), "holds no tokenizer", e);
+        let json = found.json().map_err(unfit)?;
+        let told = ["tokenizer_config.json", "special_tokens_map.json"].map(read);
+        let mut pad = None;
+        for text in told {
+            pad = pad.or(text?.and_then(|text| pad_token(&text)));
+        }
+        let id = pad.and_then(|pad| id_of(&json, &pad));
+        Ok((Some(json), id))
+    }
+
+    /// The files of the weights in the folder `inside`.
+    fn weights(&self, inside: &str) -> Result<Place> {
+        let variants = match self.variant {
+            Some(variant) => vec![format!(".{variant}")],
+            None => vec![String::new(), format!(".{HALF}")],
+        };
+        for ending in ["safetensors", "bin"] {
+            for variant in &variants {
+                for base in WEIGHTS {
+                    let whole = format!("{inside}{base}{variant}.{ending}");
+                    if self.files.has(&whole) {
+                        return Ok(vec![(whole, String::new())]);
+                    }
+                    let index = format!("{inside}{base}.{ending}.index{variant}.json");
+                    if self.files.has(&index) {
+                        return self.parts(inside, &index);
+                    }
+                }
+            }
+        }
+        let wanted = format!("{inside}{}{}.safetensors", WEIGHTS[0], variants[0]);
+        let what = format!("has no weights where `{wanted}` should be; fetch them");
+        Err(Error::wrong_file(self.files.path(), what))
+    }
+
+    /// The files that an index lists.
+    fn parts(&self, inside: &str, index: &str) -> Result<Place> {
+        let read = |text: &str| {
+            serde_json::from_str::<Index>(text).map_err(|e| format!("is no index of weights: {e}"))
+        };
+        let names: BTreeSet<String> = self.read(index, read)?.weight_map.into_values().collect();
+        if let Some(astray) = names.iter().find(|name| !is_plain(name)) {
+            let what = format!("names the file `{astray}`, wanted one beside it");
+            return Err(self.wrong(index, what));
+        }
+        let placed = |name: String| (format!("{inside}{name}"), String::new());
+        Ok(names.into_iter().map(placed).collect())
+    }
+
+    /// The `config.json` of the folder `inside`, where there is one.
+    fn json<T>(
+        &self,
+        inside: &str,
+        read: impl Fn(&str) -> std::result::Result<T, String>,
+    ) -> Result<Option<T>> {
+        let name = format!("{inside}{CONFIG}");
+        self.files
+            .has(&name)
+            .then(|| self.read(&name, read))
+            .transpose()
+    }
+
+    fn read<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&str) -> std::result::Result<T, String>,
+    ) -> Result<T> {
+        read(&self.files.text(name)?).map_err(|what| self.wrong(name, what))
+    }
+
+    fn wrong(&self, name: &str, what: String) -> Error {
+        Error::wrong_file(&self.files.path().join(name), what)
+    }
+}
+
+/// What lists the parts that weights were saved in.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+fn is_plain(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!(
+        (parts.next(), parts.next()),
+        (Some(Component::Normal(_)), None)
+    )
+}
+
+/// The token that fills a text up, by a `tokenizer_config.json` or a
+/// `special_tokens_map.json`.
+fn pad_token(json: &str) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_str(json).ok()?;
+    let pad = json.get("pad_token")?;
+    let text = pad.as_str().or_else(|| pad.get("content")?.as_str());
+    text.map(str::to_owned)
+}
+
+/// The id of `token` in a `tokenizer.json`.
+fn id_of(json: &str, token: &str) -> Option<u32> {
+    let json: serde_json::Value = serde_json::from_str(json).ok()?;
+    let word = json
+        .get("model")?
+        .get("vocab")?
+        .get(token)
+        .and_then(serde_json::Value::as_u64);
+    let added = || {
+        let added = json.get("added_tokens")?.as_array()?;
+        let found = added
+            .iter()
+            .find(|one| one.get("content").is_some_and(|c| c == token));
+        found?.get("id")?.as_u64()
+    };
+    word.or_else(added).and_then(|id| u32::try_from(id).ok())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! Models as others write them, between files and handles: what the loading nodes share.
+//!
+//! Promises
+//! - Planning and running look at the same files in the same way, so what was planned is run.
+//! - While planning, headers are read, and held against the networks they describe.
+
+use std::path::{Path, PathBuf};
+
+use ldm_engine::{Ctx, Error, Facts, FileRef, ReadPath, Result};
+use ldm_models::error::{Error as Fault, Result as Fallible};
+use ldm_models::text::TextConfig;
+use ldm_models::tokenizer::TokenizerFiles;
+use ldm_models::weights::TensorFile;
+use ldm_models::weights::detect::Part;
+use ldm_models::weights::folder::{self, Files, Found, Place, Reader, Wanted};
+
+use crate::values::{
+    About, ClassEmbedderAbout, LatentSpace, Model, Names, SpatialRescalerAbout, TextEncoderAbout,
+    UnetAbout, VaeAbout, Vocabulary, fitting,
+};
+
+/// What a graph says about a model besides where it is.
+#[derive(Default)]
+pub(crate) struct Asked<'a> {
+    pub(crate) ema: Option<bool>,
+    pub(crate) scale: Option<f64>,
+    pub(crate) variant: Option<&'a str>,
+    pub(crate) vocab: Option<&'a ReadPath>,
+}
+
+/// The networks of a model: each what it is, what its tensors are called, and where they are.
+pub(crate) struct Networks {
+    pub(crate) unet: Option<Network<UnetAbout>>,
+    pub(crate) vae: Option<Network<VaeAbout>>,
+    pub(crate) text: Option<Network<TextEncoderAbout>>,
+    pub(crate) class: Option<Network<ClassEmbedderAbout>>,
+    pub(crate) map: Option<Network<SpatialRescalerAbout>>,
+}
+
+pub(crate) struct Network<A> {
+    pub(crate) about: A,
+    names: Names,
+    place: Place,
+}
+
+/// A model's files, as planning or a run reaches them.
+pub(crate) trait Reach {
+    fn open(&self, path: &ReadPath, inside: &str) -> Result<ldm_engine::OpenFile>;
+    fn is_folder(&self, path: &ReadPath) -> bool;
+}
+
+impl Reach for Facts<'_> {
+    fn open(&self, path: &ReadPath, inside: &str) -> Result<ldm_engine::OpenFile> {
+        self.open_in(path, inside)
+    }
+    fn is_folder(&self, path: &ReadPath) -> bool {
+        Facts::is_folder(self, path)
+    }
+}
+
+impl Reach for Ctx<'_> {
+    fn open(&self, path: &ReadPath, inside: &str) -> Result<ldm_engine::OpenFile> {
+        self.file_in(path, inside)?.open()
+    }
+    fn is_folder(&self, path: &ReadPath) -> bool {
+        self.file(path).is_err()
+    }
+}
+
+/// What a setting names, seen as a model.
+pub(crate) struct Inside<'a> {
+    reach: &'a dyn Reach,
+    path: &'a ReadPath,
+    shown: PathBuf,
+}
+
+impl<'a> Inside<'a> {
+    pub(crate) fn new(reach: &'a dyn Reach, path: &'a ReadPath) -> Self {
+        let shown = PathBuf::from(path.text());
+        Self { reach, path, shown }
+    }
+
+    fn open(&self, inside: &str) -> Fallible<ldm_engine::OpenFile> {
+        let cannot = |e: Error| Fault::wrong_file(&self.shown.join(inside), e.message());
+        self.reach.open(self.path, inside).map_err(cannot)
+    }
+}
+
+/// Largest text that is read: a tokenizer.
+const MOST_BYTES: u64 = 64 << 20;
+
+impl Files for Inside<'_> {
+    fn path(&self) -> &Path {
+        &self.shown
+    }
+    fn is_folder(&self) -> bool {
+        self.reach.is_folder(self.path)
+    }
+    fn has(&self, inside: &str) -> bool {
+        self.reach.open(self.path, inside).is_ok()
+    }
+    fn text(&self, inside: &str) -> Fallible<String> {
+        let named = self.shown.join(inside);
+        let bytes = self.open(inside)?.read_all(MOST_BYTES);
+        let bytes = bytes.map_err(|e| Fault::wrong_file(&named, e.message()))?;
+        String::from_utf8(bytes).map_err(|e| Fault::file(&named, "is no text", e))
+    }
+    fn tensors(&self, inside: &str) -> Fallible<TensorFile> {
+        let file = self.open(inside)?;
+        let path = file.path().to_owned();
+        TensorFile::of(&file.into_file(), &path)
+    }
+}
+
+impl Networks {
+    /// What is wanted of the model at `path`.
+    ///
+    /// # Errors
+    /// The file or folder holds none of it, or what it holds cannot be used.
+    pub(crate) fn look(
+        reach: &dyn Reach,
+        path: &ReadPath,
+        wanted: Wanted,
+        asked: &Asked<'_>,
+    ) -> Result<Self> {
+        let inside = Inside::new(reach, path);
+        let found = Found::look(&inside, wanted, asked.variant)?;
+        let factor = found
+            .vae
+            .as_ref()
+            .map(|((part, _), _)| part.config.factor());
+        let unet = found.unet.map(|(found, place)| {
+            let ema = asked.ema.unwrap_or(found.averages && found.kind.averaged());
+            let about = UnetAbout {
+                space: LatentSpace {
+                    factor: factor.unwrap_or_else(|| found.factor()),
+                    scale: asked.scale.unwrap_or(found.scale),
+                },
+                schedule: found.schedule,
+                prediction: found.prediction,
+                config: found.part.config.clone(),
+            };
+            Network::new(about, &found.part, ema, place)
+        });
+        let vae = found.vae.map(|((part, scale), place)| {
+            let about = VaeAbout {
+                scale: asked.scale.unwrap_or(scale),
+                config: part.config.clone(),
+            };
+            Network::new(about, &part, false, place)
+        });
+        let text = found.text.map(|(text, place)| {
+            let json = words(reach, &text, asked.vocab)?;
+            let about = TextEncoderAbout::new(text.part.config.clone(), json);
+            Ok::<_, Error>(Network::new(about, &text.part, false, place))
+        });
+        let class = found.class.map(|(part, place)| {
+            let config = part.config.clone();
+            Network::new(ClassEmbedderAbout { config }, &part, false, place)
+        });
+        let map = found.map.map(|(part, place)| {
+            let config = part.config.clone();
+            Network::new(SpatialRescalerAbout { config }, &part, false, place)
+        });
+        Ok(Self {
+            unet,
+            vae,
+            text: text.transpose()?,
+            class,
+            map,
+        })
+    }
+}
+
+impl<A: About> Network<A> {
+    fn new<C>(about: A, part: &Part<C>, averaged: bool, place: Place) -> Self {
+        let names = Names {
+            family: part.family,
+            prefix: part.prefix.clone(),
+            averaged,
+        };
+        Self {
+            about,
+            names,
+            place,
+        }
+    }
+
+    /// What it is, when its files hold all of it.
+    ///
+    /// # Errors
+    /// Every tensor that is missing, spare or of another shape.
+    pub(crate) fn fitting(self, reach: &dyn Reach, path: &ReadPath) -> Result<A> {
+        let mut file = folder::open(&Inside::new(reach, path), &self.place)?;
+        if self.names.averaged {
+            file = file.averaged()?;
+        }
+        fitting(self.about, &file, &self.names)
+    }
+
+    /// The handle.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn handle(self, ctx: &Ctx<'_>, path: &ReadPath) -> Result<Model<A>> {
+        let place = self.place.into_iter();
+        let files = place.map(|(inside, before)| Ok((ctx.file_in(path, &inside)?, before)));
+        let files: Vec<(FileRef, String)> = files.collect::<Result<_>>()?;
+        Model::in_files(self.about, files, self.names)
+    }
+}
+
+/// The tokenizer of a text encoder: the one that the graph names, the one beside it, or
+/// CLIP's own, which this program has.
+fn words(reach: &dyn Reach, text: &Reader, vocab: Option<&ReadPath>) -> Result<String> {
+    if let Some(vocab) = vocab {
+        return read_vocab(reach, vocab).map_err(|e| Error::at("vocab", e.message()));
+    }
+    match (&text.tokenizer, &text.part.config) {
+        (Some(json), _) => Ok(json.clone()),
+        (None, TextConfig::Clip(_) | TextConfig::TwoClips { .. }) => {
+            Ok(Vocabulary::CLIP.to_owned())
+        }
+        (None, TextConfig::Bert(_)) => {
+            let message = "the text encoder is BERT's, and no checkpoint holds its words";
+            let hint = "give `vocab`: the `vocab.txt` or `tokenizer.json` of bert-base-uncased";
+            Err(Error::at("path", message).hint(hint))
+        }
+    }
+}
+
+/// A tokenizer from a folder of its files, or from one of them.
+fn read_vocab(reach: &dyn Reach, vocab: &ReadPath) -> Result<String> {
+    let inside = Inside::new(reach, vocab);
+    if inside.is_folder() {
+        let read = |name: &str| match inside.has(name) {
+            true => inside.text(name).map(Some),
+            false => Ok(None),
+        };
+        return Ok(TokenizerFiles::find(read)?.json()?);
+    }
+    let text = inside.text("")?;
+    if text.trim_start().starts_with('{') {
+        return Ok(text);
+    }
+    let files = TokenizerFiles {
+        vocab_txt: Some(text),
+        ..TokenizerFiles::default()
+    };
+    Ok(files.json()?)
+}
