@@ -145,6 +145,10 @@ def single_sd(checkout, parts):
         vae = convert.convert_vae_state_dict(parts["vae"].state_dict())
     if parts["text_encoder"].config.hidden_act == "gelu":
         text = convert.convert_text_enc_state_dict_v20(with_prefix("transformer.", text))
+        # The released files have one layer more, which is not looked at.
+        last = parts["text_encoder"].config.num_hidden_layers - 1
+        here, more = f"resblocks.{last}.", f"resblocks.{last + 1}."
+        text |= {k.replace(here, more): v.clone() for k, v in text.items() if here in k}
         text = with_prefix("cond_stage_model.model.", text)
     else:
         text = with_prefix("cond_stage_model.transformer.", text)
@@ -498,8 +502,8 @@ def bert_tokenizer(folder):
 
 def inpaint_inputs(parts, size, dtype):
     g = torch.Generator().manual_seed(SEED + 1)
-    image = torch.rand(1, 3, size, size, generator=g, dtype=torch.float32) * 2 - 1
-    image = (image * 127.5).round() / 127.5
+    image = torch.rand(1, 3, size, size, generator=g, dtype=torch.float32)
+    image = (image * 255).round() / 127.5 - 1
     mask = torch.zeros(1, 1, size, size, dtype=torch.float32)
     mask[..., size // 4 : size // 2, size // 3 : size] = 1
     masked = parts["vae"].encode((image * (mask < 0.5)).to(dtype)).latent_dist.mode()

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::schedule::ScheduleConfig;
+use crate::text::{Activation, TextConfig};
 use crate::unet::{LabelConfig, UNetConfig};
 
 /// A released model, or one of its shape.
@@ -43,7 +44,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The model whose U-Net is of this shape.
+    /// The model whose U-Net is of this shape, where nothing stands beside it.
     pub fn of(unet: &UNetConfig) -> Self {
         let (from, to) = (unet.in_channels, unet.out_channels);
         match (unet.context_dim, unet.label) {
@@ -64,6 +65,21 @@ impl Kind {
             (None, _) if unet.resblock_updown && from == to => Self::Churches,
             (None, None) if from == to => Self::Unconditional,
             _ => Self::Other,
+        }
+    }
+
+    /// The model of a whole checkpoint: what stands there to make its conditioning tells more
+    /// than widths do.
+    pub(super) fn within(unet: &UNetConfig, text: Option<&TextConfig>, classes: bool) -> Self {
+        match text {
+            Some(TextConfig::TwoClips { .. }) => Self::Sdxl,
+            Some(TextConfig::Clip(_)) if unet.label.is_some() => Self::SdxlRefiner,
+            Some(TextConfig::Clip(clip)) if clip.activation == Activation::Gelu => Self::Sd2,
+            Some(TextConfig::Clip(_)) => Self::Sd1,
+            Some(TextConfig::Bert(_)) if unet.transformer_depth == [3] => Self::Layout,
+            Some(TextConfig::Bert(_)) => Self::Text,
+            None if classes && unet.context_dim.is_some() => Self::Classes,
+            None => Self::of(unet),
         }
     }
 

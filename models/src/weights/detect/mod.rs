@@ -104,11 +104,16 @@ pub fn unet(file: &TensorFile, json: Option<&NetworkJson>) -> Result<Option<Deno
     }) else {
         return Ok(None);
     };
+    let text = text::single(file).map(|text| text.config);
+    let classes = class_embedder(file).is_some();
+    let kind = Kind::within(&part.config, text.as_ref(), classes);
+    if kind == Kind::Classes {
+        part.config.heads = unet::heads_of_classes(&part.config);
+    }
     if let Some(json) = json {
         unet::told(&mut part.config, json).map_err(|what| wrong(file, what))?;
     }
     part.config.check().map_err(|e| unsound(file, e))?;
-    let kind = Kind::of(&part.config);
     Ok(Some(Denoiser {
         kind,
         schedule: betas(file)?.unwrap_or_else(|| kind.schedule(&part.config)),

@@ -38,6 +38,8 @@ pub(super) fn single(file: &TensorFile) -> Option<Part<TextConfig>> {
         let config = ClipConfig {
             projection: None,
             norm: true,
+            // Converted from a folder, the layer that is not looked at is gone already.
+            layer: if config.layers == 23 { 1 } else { config.layer },
             ..config
         };
         return Some(part(TextConfig::Clip(config), ONE));
@@ -67,7 +69,7 @@ pub(super) fn alone(
         config.head_width = q.map_or(HEAD_WIDTH, |(inner, _)| inner / config.heads.max(1));
         return Some(TextConfig::Bert(config));
     }
-    hugging(look, like(look)).map(|config| TextConfig::Clip(json.tell(config)))
+    hugging(look, like(look, json)).map(|config| TextConfig::Clip(json.tell(config)))
 }
 
 /// The paper's, by its two tables of vectors.
@@ -108,11 +110,12 @@ fn hugging(look: Look<'_>, like: ClipConfig) -> Option<ClipConfig> {
     })
 }
 
-/// The transformer of CLIP whose tokens are so wide: OpenAI's is 768, and OpenCLIP's, where
-/// it stands alone, has lost the layers that are not looked at.
-fn like(look: Look<'_>) -> ClipConfig {
-    match look.layer("text_model.embeddings.token_embedding") {
-        Some((_, 768)) => ClipConfig::vit_l(),
+/// The transformer of CLIP with such activations, else of such a width: OpenAI's is 768, and
+/// OpenCLIP's, where it stands alone, has lost the layers that are not looked at.
+fn like(look: Look<'_>, json: &TextJson) -> ClipConfig {
+    let width = look.layer("text_model.embeddings.token_embedding");
+    match (json.hidden_act.as_deref(), width) {
+        (Some("quick_gelu"), _) | (None, Some((_, 768))) => ClipConfig::vit_l(),
         _ => ClipConfig {
             layer: 1,
             ..ClipConfig::vit_h()

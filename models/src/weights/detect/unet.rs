@@ -177,11 +177,18 @@ fn heads(config: &UNetConfig, linear: bool) -> Heads {
     let concat = config.in_channels == 2 * config.out_channels;
     match config.context_dim {
         Some(_) if linear => Heads::Width(64),
-        Some(512) if config.model_channels == 192 => Heads::Count(1),
-        Some(512) => Heads::Width(32),
+        Some(512) => heads_of_classes(config),
         Some(_) if config.out_channels == 4 => Heads::Count(8),
         None if config.resblock_updown => Heads::Count(8),
         None if concat && config.attention_resolutions.is_empty() => Heads::Count(8),
+        _ => Heads::Width(32),
+    }
+}
+
+/// The same of a network of classes: the second release has one head.
+pub(super) fn heads_of_classes(config: &UNetConfig) -> Heads {
+    match config.model_channels {
+        192 => Heads::Count(1),
         _ => Heads::Width(32),
     }
 }
