@@ -14,7 +14,7 @@ use super::matrix::{Matrix, cayley};
 use super::method::{Method, Shapes, as_matrix, glora};
 use super::names::Piece;
 use super::{Adapter, Target};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// One target's numbers.
 pub(super) struct Pieces<'a> {
@@ -46,27 +46,23 @@ impl Pieces<'_> {
         shape: &[usize],
         weight: &mut Vec<f32>,
     ) -> Result<()> {
-        match method {
-            Method::Set => *weight = self.read(Piece::Set)?,
-            Method::Oft => {
-                let rotated = self.rotated(shape, weight)?;
-                towards(weight, &rotated, strength);
+        let whole = match method {
+            Method::Set => {
+                *weight = self.read(Piece::Set)?;
+                return Ok(());
             }
-            Method::Boft => {
-                let rotated = self.rotated_in_stages(shape, weight)?;
-                towards(weight, &rotated, strength);
-            }
+            Method::Oft => self.rotated(shape, weight)?,
+            Method::Boft => self.rotated_in_stages(shape, weight)?,
             _ => {
-                let delta = self.delta(method, shape, weight)?;
-                let scale = self.scale(method)?;
-                if self.has(Piece::DoraScale) || self.has(Piece::Magnitude) {
-                    let wanted = self.with_magnitudes(shape, weight, &delta, scale)?;
-                    towards(weight, &wanted, strength);
-                } else {
+                let (delta, scale) = (self.delta(method, shape, weight)?, self.scale(method)?);
+                if !(self.has(Piece::DoraScale) || self.has(Piece::Magnitude)) {
                     add(weight, &delta, strength * scale);
+                    return Ok(());
                 }
+                self.with_magnitudes(shape, weight, &delta, scale)?
             }
-        }
+        };
+        towards(weight, &whole, strength);
         Ok(())
     }
 
@@ -91,7 +87,10 @@ impl Pieces<'_> {
             }
             Method::Lokr => self.lokr()?,
             Method::Glora => self.glora(shape, weight)?,
-            Method::Oft | Method::Boft | Method::Diff | Method::Set => self.get(Piece::Diff)?,
+            Method::Diff => self.get(Piece::Diff)?,
+            Method::Oft | Method::Boft | Method::Set => {
+                return Err(Error::bug("a method that adds nothing"));
+            }
         };
         Ok(delta.numbers)
     }
@@ -121,7 +120,9 @@ impl Pieces<'_> {
 
     /// `W · a1 · a2 + b1 · b2`; of a convolution the first product is over its inputs.
     fn glora(&self, shape: &[usize], weight: &[f32]) -> Result<Matrix> {
-        let [a1, a2, b1, b2] = glora(self, shape).unwrap_or([Piece::GloraA1; 4]);
+        let order = glora(self, shape);
+        let [a1, a2, b1, b2] =
+            order.ok_or(Error::bug("an adapter that was not held against it"))?;
         let mut sum = self.get(b1)?.times(&self.get(b2)?)?;
         let kernel = sum.columns / shape[1];
         let a = self.get(a1)?.times(&self.get(a2)?)?;
@@ -169,25 +170,13 @@ impl Pieces<'_> {
             false => Piece::DoraScale,
         };
         let of = self.shape(piece).unwrap_or_default();
-        let magnitudes = self.read(piece)?;
         let [out, rest] = as_matrix(shape);
-        let by_row = piece == Piece::Magnitude || of.first() == Some(&out) || of.len() < 2;
+        let by_row = piece == Piece::Magnitude || of.first() == Some(&out);
         let kernel = rest / shape.get(1).copied().unwrap_or(1);
-        let group = |at: usize| match by_row {
+        scale_groups(&mut v, &self.read(piece)?, |at| match by_row {
             true => at / rest,
             false => at % rest / kernel,
-        };
-        let mut squares = vec![0.0; magnitudes.len()];
-        for (at, x) in v.iter().enumerate() {
-            squares[group(at)] += f64::from(*x).powi(2);
-        }
-        let factor = |(m, square): (&f32, f64)| f64::from(*m) / square.sqrt();
-        let factors: Vec<f64> = magnitudes.iter().zip(squares).map(factor).collect();
-        for (at, x) in v.iter_mut().enumerate() {
-            // A group of zeros has no direction to scale, and stays.
-            let factor = factors[group(at)];
-            *x = (f64::from(*x) * if factor.is_finite() { factor } else { 1.0 }) as f32;
-        }
+        });
         Ok(v)
     }
 
@@ -293,6 +282,21 @@ fn turn(
         into.iter_mut().zip(&sum).for_each(|(x, s)| *x = *s as f32);
     }
     turned
+}
+
+/// Gives each group of `numbers`, of which `group` tells by the place, its wanted length.
+fn scale_groups(numbers: &mut [f32], lengths: &[f32], group: impl Fn(usize) -> usize) {
+    let mut squares = vec![0.0; lengths.len()];
+    for (at, x) in numbers.iter().enumerate() {
+        squares[group(at)] += f64::from(*x).powi(2);
+    }
+    let factor = |(m, square): (&f32, f64)| f64::from(*m) / square.sqrt();
+    let factors: Vec<f64> = lengths.iter().zip(squares).map(factor).collect();
+    for (at, x) in numbers.iter_mut().enumerate() {
+        // A group of zeros has no direction to scale, and stays.
+        let factor = factors[group(at)];
+        *x = (f64::from(*x) * if factor.is_finite() { factor } else { 1.0 }) as f32;
+    }
 }
 
 /// `into + by · what`

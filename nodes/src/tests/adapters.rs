@@ -209,7 +209,7 @@ fn what_does_not_fit_is_told_while_planning() {
     );
     check(
         r#""bad": ApplyLora(unet: "model", path: "page.safetensors"),"#,
-        &["page.safetensors is no whole safetensors file"],
+        &["page.safetensors is a web page, not weights"],
     );
     check(
         r#""bad": ApplyLora(unet: "model", path: "latent.safetensors"),"#,
