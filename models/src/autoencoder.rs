@@ -36,10 +36,6 @@ use burn::tensor::Tensor;
 
 /// An autoencoder of either kind, as pipelines use it.
 #[derive(Module, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one stands in a pipeline, and a module cannot be boxed"
-)]
 pub enum Autoencoder {
     /// With a normal distribution for each number of the latent.
     Kl(KlAutoencoder),

@@ -21,7 +21,7 @@ use crate::text::TextConfig;
 use crate::unet::UNetConfig;
 use crate::upscale::recognise as recognise_upscaler;
 use crate::weights::detect::Denoiser;
-use crate::weights::folder::{self, Files, Found, Wanted};
+use crate::weights::folder::{self, Coder, Files, Found, Wanted};
 use crate::weights::manifest::{FILE, VaeConfig};
 use crate::weights::{KeyTable, Manifest, TensorFile, contents};
 
@@ -136,7 +136,7 @@ impl Inspected {
             let file = self.opened(disk, place)?;
             self.unet(unet, &file)?;
         }
-        if let Some(((part, scale), place)) = &found.vae {
+        if let Some((Coder { part, scale }, place)) = &found.vae {
             let about = format!("{}, scale {scale}", vae_words(&part.config));
             let network = part.config.init(&Device::flex(), 0)?;
             let file = self.opened(disk, place)?;

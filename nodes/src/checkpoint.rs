@@ -12,7 +12,7 @@ use ldm_models::text::TextConfig;
 use ldm_models::tokenizer::TokenizerFiles;
 use ldm_models::weights::TensorFile;
 use ldm_models::weights::detect::Part;
-use ldm_models::weights::folder::{self, Files, Found, Place, Reader, Wanted};
+use ldm_models::weights::folder::{self, Coder, Files, Found, Place, Reader, Wanted};
 
 use crate::values::{
     About, ClassEmbedderAbout, LatentSpace, Model, Names, SpatialRescalerAbout, TextEncoderAbout,
@@ -128,7 +128,7 @@ impl Networks {
         let factor = found
             .vae
             .as_ref()
-            .map(|((part, _), _)| part.config.factor());
+            .map(|(coder, _)| coder.part.config.factor());
         let unet = found.unet.map(|(found, place)| {
             let ema = asked.ema.unwrap_or(found.averages && found.kind.averaged());
             let about = UnetAbout {
@@ -142,7 +142,7 @@ impl Networks {
             };
             Network::new(about, &found.part, ema, place)
         });
-        let vae = found.vae.map(|((part, scale), place)| {
+        let vae = found.vae.map(|(Coder { part, scale }, place)| {
             let about = VaeAbout {
                 scale: asked.scale.unwrap_or(scale),
                 config: part.config.clone(),

@@ -51,6 +51,15 @@ pub trait Files {
 /// The files that a network's weights are in, each with what is put before its names.
 pub type Place = Vec<(String, String)>;
 
+/// An autoencoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Coder {
+    /// The network.
+    pub part: Part<VaeConfig>,
+    /// What latents are multiplied by after encoding.
+    pub scale: f64,
+}
+
 /// A text encoder and what turns words into its ids.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reader {
@@ -65,8 +74,8 @@ pub struct Reader {
 pub struct Found {
     /// Predicts the noise.
     pub unet: Option<(Denoiser, Place)>,
-    /// Pictures to latents and back, and what latents are multiplied by.
-    pub vae: Option<((Part<VaeConfig>, f64), Place)>,
+    /// Pictures to latents and back.
+    pub vae: Option<(Coder, Place)>,
     /// Words to vectors.
     pub text: Option<(Reader, Place)>,
     /// Classes to tokens.
@@ -165,7 +174,7 @@ impl Model<'_> {
         let vae = detect::vae(&file, None)?;
         let vae = vae.map(|part| {
             let scale = scale.unwrap_or_else(|| detect::scale_alone(&part.config));
-            (part, scale)
+            Coder { part, scale }
         });
         let text = detect::text(&file, None)?;
         let text = text.map(|part| Reader {
@@ -242,7 +251,7 @@ impl Model<'_> {
             .and_then(|json| json.scaling_factor))
     }
 
-    fn vae(&self, inside: &str) -> Result<Option<((Part<VaeConfig>, f64), Place)>> {
+    fn vae(&self, inside: &str) -> Result<Option<(Coder, Place)>> {
         let place = self.weights(inside)?;
         let json = self.json(inside, NetworkJson::read)?;
         let Some(part) = detect::vae(&open(self.files, &place)?, json.as_ref())? else {
@@ -250,7 +259,7 @@ impl Model<'_> {
         };
         let told = json.and_then(|json| json.scaling_factor);
         let scale = told.unwrap_or_else(|| detect::scale_alone(&part.config));
-        Ok(Some(((part, scale), place)))
+        Ok(Some((Coder { part, scale }, place)))
     }
 
     fn text(&self) -> Result<Option<(Reader, Place)>> {

@@ -81,7 +81,7 @@ impl Checkpoint {
             let mut numbers = noise.like(&zeros) * 0.2;
             if name == self.odd {
                 let nan = Tensor::<1>::from_data([f32::NAN], &device);
-                numbers = numbers.slice_assign([0..1], nan);
+                numbers = numbers.slice_assign(0..1, nan);
             }
             match shape[..] {
                 [a, b] => writer.tensor(&name, &numbers.reshape([a, b])),
@@ -149,7 +149,9 @@ const CHECKPOINT: &str = r#"
     "checkpoint": LoadCheckpoint(path: "checkpoints/model.safetensors"),
     "wanted": TextEncode(text_encoder: "checkpoint", text: "a (red:1.2) house"),
     "noise": EmptyLatent(vae: "checkpoint", width: 32, height: 16, batch: 1),
-    "latent": Denoise(unet: "checkpoint", latent: "noise", positive: "wanted", steps: 2, cfg: 1.0, seed: 3),
+    "latent": Denoise(
+        unet: "checkpoint", latent: "noise", positive: "wanted", steps: 2, cfg: 1.0, seed: 3,
+    ),
     "image": VaeDecode(vae: "checkpoint", latent: "latent"),
 "#;
 

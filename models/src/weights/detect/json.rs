@@ -78,7 +78,7 @@ impl NetworkJson {
             let Some(found) = found else { continue };
             let same = match (found.as_f64(), wanted.parse::<f64>()) {
                 (Some(found), Ok(wanted)) => found == wanted,
-                _ => found.to_string() == *wanted,
+                _ => serde_json::from_str(wanted).is_ok_and(|wanted: Value| *found == wanted),
             };
             if !same {
                 return Err(format!(

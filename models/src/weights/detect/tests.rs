@@ -464,7 +464,7 @@ fn the_noise_of_training_and_the_scale_are_those_that_the_checkpoint_keeps() {
         ),
         // A table of no known curve is as good as none.
         (
-            Some(vec![0.5, 0.1].repeat(500)),
+            Some([0.5, 0.1].repeat(500)),
             Betas::ScaledLinear {
                 start: 0.00085,
                 end: 0.012,

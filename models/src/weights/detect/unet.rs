@@ -54,7 +54,7 @@ pub(super) fn compvis(look: Look<'_>) -> Option<UNetConfig> {
     let with = |part: &str| (0..outputs).filter(|i| place(*i, part)).count();
     let (convs, blocks) = (with("conv."), with("in_layers."));
     let levels = convs + blocks + 1;
-    if outputs % levels != 0 || outputs / levels < 2 {
+    if !outputs.is_multiple_of(levels) || outputs / levels < 2 {
         return None;
     }
     let each = outputs / levels - 1;

@@ -228,7 +228,7 @@ fn a_folder_of_diffusers_is_its_networks_and_what_its_configurations_say() {
         numbers(&unet().init(&Device::flex(), 1).unwrap())
     );
 
-    let ((part, scale), _) = found.vae.unwrap();
+    let (Coder { part, scale }, _) = found.vae.unwrap();
     assert_eq!((part.config, scale), (vae(), 0.5));
     let (reader, _) = found.text.unwrap();
     let wanted = ClipConfig {
@@ -453,7 +453,7 @@ fn names_of_older_and_newer_code_are_known() {
     );
     let found = look(&folder).unwrap();
     let disk = Disk(folder.path().to_path_buf());
-    let ((part, _), place) = found.vae.unwrap();
+    let (Coder { part, .. }, place) = found.vae.unwrap();
     let fresh = vae().init(&Device::flex(), 9).unwrap();
     let file = open(&disk, &place).unwrap();
     assert!(super::super::faults(&fresh, &file, &part.table()).is_empty());

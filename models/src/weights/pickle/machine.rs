@@ -78,7 +78,7 @@ impl<'a> Machine<'a> {
                 Ok(())
             }
             b'0' => self.pop().map(drop),
-            b'1' => self.to_mark().map(drop),
+            b'1' => self.above_mark().map(drop),
             b'2' => {
                 let top = self.top()?;
                 self.stack.push(top);
@@ -93,7 +93,7 @@ impl<'a> Machine<'a> {
             b')' | 0x85 | 0x86 | 0x87 | b't' | b']' | b'l' | 0x8f | 0x91 => self.items(opcode),
             b'}' => self.push(Value::Pairs(vec![])),
             b'd' => {
-                let items = self.to_mark()?;
+                let items = self.above_mark()?;
                 self.push(Value::Pairs(pairs(&items)?))
             }
             b'a' => {
@@ -101,7 +101,7 @@ impl<'a> Machine<'a> {
                 self.extend(vec![item])
             }
             b'e' | 0x90 => {
-                let items = self.to_mark()?;
+                let items = self.above_mark()?;
                 self.extend(items)
             }
             b's' => {
@@ -110,7 +110,7 @@ impl<'a> Machine<'a> {
                 self.insert(&[key, value])
             }
             b'u' => {
-                let items = self.to_mark()?;
+                let items = self.above_mark()?;
                 self.insert(&items)
             }
             b'p' | b'q' | b'r' | 0x94 => self.remember(opcode),
@@ -177,7 +177,7 @@ impl<'a> Machine<'a> {
                 if !quoted || line.as_bytes()[0] != line.as_bytes()[line.len() - 1] {
                     return Err(astray("a word in quotes"));
                 }
-                line[1..line.len() - 1].as_bytes()
+                &line.as_bytes()[1..line.len() - 1]
             }
             b'V' => self.line()?.as_bytes(),
             b'U' | 0x8c => {
@@ -221,7 +221,7 @@ impl<'a> Machine<'a> {
                 let from = self.floor(count)?;
                 self.stack.split_off(from)
             }
-            _ => self.to_mark()?,
+            _ => self.above_mark()?,
         };
         self.push(Value::Items(items))
     }
@@ -497,7 +497,7 @@ impl<'a> Machine<'a> {
         Ok(top)
     }
 
-    fn to_mark(&mut self) -> Step<Vec<Id>> {
+    fn above_mark(&mut self) -> Step<Vec<Id>> {
         let mark = self.marks.pop().ok_or_else(|| astray("a mark"))?;
         Ok(self.stack.split_off(mark))
     }
