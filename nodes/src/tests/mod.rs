@@ -5,6 +5,7 @@ mod checkpoint;
 mod choices;
 mod conditioning;
 mod examples;
+mod first_stages;
 mod list;
 mod pairings;
 mod pictures;
@@ -298,7 +299,7 @@ fn make_model(folder: &Path, tiny: &Tiny, machine: &Machine) {
 }
 
 /// Stirred first: layers that start at zero would hide what comes before them.
-fn write<M: Module>(network: M, folder: &Path, file: &str) {
+pub(super) fn write<M: Module>(network: M, folder: &Path, file: &str) {
     let network = network.map(&mut Stir(Noise::new(7)));
     save(&network, &folder.join(file), SaveAs::F32).unwrap();
 }
