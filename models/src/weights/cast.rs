@@ -10,14 +10,20 @@
 
 use burn::tensor::{DType, TensorData};
 use half::slice::HalfFloatSliceExt;
+use half::vec::HalfBitsVecExt;
 use half::{bf16, f16};
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::ParallelSliceMut;
 use safetensors::Dtype;
 
 /// As many numbers as are turned from one type to the other at a time.
-const BLOCK: usize = 4096;
+const BLOCK: usize = 256;
 
 /// Side of the squares in which a tensor is turned.
 const TILE: usize = 64;
+
+/// A tensor of fewer numbers is not shared among threads.
+const SHARED: usize = 1 << 18;
 
 /// A floating-point type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,18 +64,37 @@ pub(super) enum Numbers<'a> {
 }
 
 impl Numbers<'_> {
-    /// The numbers from `start` on, as many as `out` takes: at most [`BLOCK`].
-    fn copy(self, start: usize, out: &mut [f32]) {
-        match self {
-            Self::Floats(floats) => out.copy_from_slice(&floats[start..start + out.len()]),
-            Self::Bytes(bytes, float) => {
-                let bytes = &bytes[start * float.size()..(start + out.len()) * float.size()];
-                decode(bytes, float, out);
+    /// The numbers from `start` on, as many as `out` takes; the answer is how many of them
+    /// the type of `out` cannot hold.
+    fn copy<T: Wanted>(self, start: usize, out: &mut [T]) -> usize {
+        let (bytes, float) = match self {
+            Self::Floats(floats) => {
+                let floats = &floats[start..start + out.len()];
+                T::of(floats, out);
+                return odd::<T>(floats);
             }
+            Self::Bytes(bytes, float) => {
+                let (from, to) = (start * float.size(), (start + out.len()) * float.size());
+                (&bytes[from..to], float)
+            }
+        };
+        if float == T::FLOAT {
+            return T::same(bytes, out);
         }
+        let blocks = bytes.chunks(BLOCK * float.size());
+        let mut numbers = [0.0; BLOCK];
+        blocks
+            .zip(out.chunks_mut(BLOCK))
+            .fold(0, |all, (bytes, out)| {
+                let numbers = &mut numbers[..out.len()];
+                decode(bytes, float, numbers);
+                T::of(numbers, out);
+                all + odd::<T>(numbers)
+            })
     }
 }
 
+/// At most [`BLOCK`] numbers.
 fn decode(bytes: &[u8], float: Float, out: &mut [f32]) {
     match float {
         Float::F16 => {
@@ -92,34 +117,72 @@ fn each<const N: usize, T>(bytes: &[u8], out: &mut [T], number: impl Fn([u8; N])
 }
 
 /// A type that a network computes in.
-pub(super) trait Wanted: Copy {
+pub(super) trait Wanted: Copy + Send + Sync {
+    /// The same type in a file.
+    const FLOAT: Float;
     const ZERO: Self;
     /// The largest number of the type.
     const MOST: f32;
+
+    /// So many zeros, whose memory is not touched yet.
+    fn zeros(count: usize) -> Vec<Self>;
     fn of(numbers: &[f32], out: &mut [Self]);
+    /// Numbers of this very type; the answer is how many are NaN or infinite.
+    fn same(bytes: &[u8], out: &mut [Self]) -> usize;
 }
 
 impl Wanted for f32 {
+    const FLOAT: Float = Float::F32;
     const ZERO: Self = 0.0;
     const MOST: f32 = f32::MAX;
+
+    fn zeros(count: usize) -> Vec<Self> {
+        vec![0.0; count]
+    }
     fn of(numbers: &[f32], out: &mut [Self]) {
         out.copy_from_slice(numbers);
+    }
+    fn same(bytes: &[u8], out: &mut [Self]) -> usize {
+        each(bytes, out, f32::from_le_bytes);
+        odd::<f32>(out)
     }
 }
 
 impl Wanted for f16 {
+    const FLOAT: Float = Float::F16;
     const ZERO: Self = f16::ZERO;
     const MOST: f32 = 65504.0;
+
+    fn zeros(count: usize) -> Vec<Self> {
+        vec![0u16; count].reinterpret_into()
+    }
     fn of(numbers: &[f32], out: &mut [Self]) {
         out.convert_from_f32_slice(numbers);
+    }
+    fn same(bytes: &[u8], out: &mut [Self]) -> usize {
+        each(bytes, out, f16::from_le_bytes);
+        out.iter()
+            .filter(|x| x.to_bits() & 0x7c00 == 0x7c00)
+            .count()
     }
 }
 
 impl Wanted for bf16 {
+    const FLOAT: Float = Float::Bf16;
     const ZERO: Self = bf16::ZERO;
     const MOST: f32 = 3.389_531_4e38;
+
+    fn zeros(count: usize) -> Vec<Self> {
+        vec![0u16; count].reinterpret_into()
+    }
     fn of(numbers: &[f32], out: &mut [Self]) {
         out.convert_from_f32_slice(numbers);
+    }
+    fn same(bytes: &[u8], out: &mut [Self]) -> usize {
+        each(bytes, out, bf16::from_le_bytes);
+        out.iter()
+            .filter(|x| x.to_bits() & 0x7f80 == 0x7f80)
+            .count()
     }
 }
 
@@ -134,19 +197,31 @@ pub(super) struct Gathered<T> {
 /// The shape and strides of a view, counted in numbers.
 pub(super) type Shape<'a> = (&'a [usize], &'a [usize]);
 
-/// The numbers of `view`, in row-major order.
+/// The numbers of `view`, in row-major order. Large ones are shared among the threads of the
+/// pool that this runs in.
 pub(super) fn gather<T: Wanted>(from: Numbers<'_>, view: Shape<'_>) -> Gathered<T> {
     let axes = Axes::of(view);
-    let mut out = Gathering {
-        from,
-        numbers: vec![T::ZERO; axes.count()],
-        odd: 0,
+    let mut numbers = T::zeros(axes.count());
+    let odd = match &axes.0[..] {
+        _ if numbers.is_empty() => 0,
+        [outer, inner @ ..] if numbers.len() >= SHARED => shared(from, *outer, inner, &mut numbers),
+        all => walk(from, all, 0, &mut numbers),
     };
-    if !out.numbers.is_empty() {
-        out.walk(&axes.0, 0, 0);
-    }
-    let Gathering { numbers, odd, .. } = out;
     Gathered { numbers, odd }
+}
+
+/// The result in pieces, each of some steps along the outermost axis.
+fn shared<T: Wanted>(from: Numbers<'_>, outer: Axis, inner: &[Axis], out: &mut [T]) -> usize {
+    let pieces = 2 * rayon::current_num_threads();
+    let steps = outer.length.div_ceil(pieces).next_multiple_of(TILE);
+    let pieces = out.par_chunks_mut(steps * outer.to).enumerate();
+    pieces
+        .map(|(i, out)| {
+            let length = out.len() / outer.to;
+            let axes = [&[Axis { length, ..outer }], inner].concat();
+            walk(from, &axes, i * steps * outer.from, out)
+        })
+        .sum()
 }
 
 /// The same in the number type `dtype` of a network, as a tensor of `shape`; and how many of
@@ -206,69 +281,59 @@ impl Axes {
     }
 }
 
-struct Gathering<'a, T> {
-    from: Numbers<'a>,
-    numbers: Vec<T>,
-    odd: usize,
+/// All numbers of `axes`, from place `from` on, into `out`; the answer is how many are odd.
+fn walk<T: Wanted>(numbers: Numbers<'_>, axes: &[Axis], from: usize, out: &mut [T]) -> usize {
+    let steps = |outer: Axis, inner: &[Axis], out: &mut [T]| -> usize {
+        let step = |i| {
+            walk(
+                numbers,
+                inner,
+                from + i * outer.from,
+                &mut out[i * outer.to..],
+            )
+        };
+        (0..outer.length).map(step).sum()
+    };
+    match axes {
+        [] => numbers.copy(from, &mut out[..1]),
+        [last] if last.from == 1 => numbers.copy(from, &mut out[..last.length]),
+        [last] => steps(*last, &[], out),
+        [row, column] if row.from == 1 => turn(numbers, (*row, *column), from, out),
+        // A row of the source that is spread over the result is walked last but one.
+        [row, middle, inner @ ..] if row.from == 1 => {
+            steps(*middle, &[&[*row], inner].concat(), out)
+        }
+        [outer, inner @ ..] => steps(*outer, inner, out),
+    }
 }
 
-impl<T: Wanted> Gathering<'_, T> {
-    /// All numbers of `axes`, from `from` in the source to `to` in the result.
-    fn walk(&mut self, axes: &[Axis], from: usize, to: usize) {
-        match axes {
-            [] => self.run(from, to, 1),
-            [last] if last.from == 1 => self.run(from, to, last.length),
-            [last] => (0..last.length).for_each(|i| self.run(from + i * last.from, to + i, 1)),
-            [row, column] if row.from == 1 => self.turn(*row, *column, from, to),
-            // A row of the source that is spread over the result is walked last but one.
-            [row, middle, inner @ ..] if row.from == 1 => {
-                let inner: Vec<Axis> = [&[*row], inner].concat();
-                self.steps(*middle, &inner, from, to);
+/// Two axes changed for each other, in squares that fit the fastest memory.
+fn turn<T: Wanted>(
+    numbers: Numbers<'_>,
+    (row, column): (Axis, Axis),
+    from: usize,
+    out: &mut [T],
+) -> usize {
+    let mut odd = 0;
+    let mut tile = [[T::ZERO; TILE]; TILE];
+    for down in (0..column.length).step_by(TILE) {
+        let height = TILE.min(column.length - down);
+        for across in (0..row.length).step_by(TILE) {
+            let width = TILE.min(row.length - across);
+            for (i, line) in tile[..height].iter_mut().enumerate() {
+                let start = from + (down + i) * column.from + across;
+                odd += numbers.copy(start, &mut line[..width]);
             }
-            [outer, inner @ ..] => self.steps(*outer, inner, from, to),
-        }
-    }
-
-    fn steps(&mut self, outer: Axis, inner: &[Axis], from: usize, to: usize) {
-        for i in 0..outer.length {
-            self.walk(inner, from + i * outer.from, to + i * outer.to);
-        }
-    }
-
-    /// Numbers that lie in a row in both.
-    fn run(&mut self, from: usize, to: usize, length: usize) {
-        let mut block = [0.0; BLOCK];
-        for done in (0..length).step_by(BLOCK) {
-            let block = &mut block[..BLOCK.min(length - done)];
-            self.from.copy(from + done, block);
-            self.odd += odd::<T>(block);
-            T::of(block, &mut self.numbers[to + done..][..block.len()]);
-        }
-    }
-
-    /// Two axes changed for each other, in squares that fit the fastest memory.
-    fn turn(&mut self, row: Axis, column: Axis, from: usize, to: usize) {
-        let mut tile = [[0.0; TILE]; TILE];
-        for down in (0..column.length).step_by(TILE) {
-            let height = TILE.min(column.length - down);
-            for across in (0..row.length).step_by(TILE) {
-                let width = TILE.min(row.length - across);
-                for (i, line) in tile[..height].iter_mut().enumerate() {
-                    let start = from + (down + i) * column.from + across;
-                    self.from.copy(start, &mut line[..width]);
-                    self.odd += odd::<T>(&line[..width]);
-                }
-                for i in 0..width {
-                    let mut turned = [0.0; TILE];
-                    for (out, line) in turned.iter_mut().zip(&tile[..height]) {
-                        *out = line[i];
-                    }
-                    let start = to + (across + i) * row.to + down * column.to;
-                    T::of(&turned[..height], &mut self.numbers[start..][..height]);
+            for i in 0..width {
+                // The last axis of the result lies in a row.
+                let start = (across + i) * row.to + down;
+                for (out, line) in out[start..start + height].iter_mut().zip(&tile) {
+                    *out = line[i];
                 }
             }
         }
     }
+    odd
 }
 
 /// How many of `numbers` the type cannot hold.
@@ -307,8 +372,8 @@ mod tests {
 
     #[test]
     fn every_order_is_read_as_one_number_at_a_time_would() {
-        let from: Vec<f32> = (0..300_000).map(|i| i as f32).collect();
-        let views: [Shape<'_>; 12] = [
+        let from: Vec<f32> = (0..2_000_000).map(|i| i as f32).collect();
+        let views: [Shape<'_>; 17] = [
             (&[], &[]),
             (&[7], &[3]),
             (&[10_000], &[1]),
@@ -321,6 +386,12 @@ mod tests {
             (&[5, 6, 3, 3], &[54, 9, 3, 1]),
             (&[6, 5, 3, 3], &[9, 54, 1, 3]),
             (&[4, 0, 2], &[2, 2, 1]),
+            // Large enough to be shared among threads.
+            (&[1_000_000], &[1]),
+            (&[700, 900], &[1, 700]),
+            (&[513, 700], &[701, 1]),
+            (&[640, 4, 160], &[1, 3 * 160 * 640, 640]),
+            (&[3, 300, 301], &[90_301, 1, 300]),
         ];
         for view in views {
             let got = gather::<f32>(Numbers::Floats(&from[11..]), view);
