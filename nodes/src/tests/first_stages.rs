@@ -53,7 +53,7 @@ const PICTURE: &str = r#"
 fn a_codebook_is_for_decoding_and_leaves_nothing_to_draw() {
     let mut lab = Lab::new();
     coded(&lab);
-    let report = lab.run(PICTURE, &["picture", "drawn", "again"]);
+    let report = lab.run(PICTURE, &["latent", "drawn", "picture", "again"]);
     let latent = |name: &str| report.values[name].get::<Latent>().unwrap().numbers.clone();
     assert_eq!(latent("latent.latent").shape(), [1, 3, 8, 16]);
     assert_eq!(latent("latent.latent"), latent("drawn.latent"));
