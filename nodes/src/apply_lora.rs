@@ -7,8 +7,7 @@ use ldm_models::adapter::{Adapter, Part};
 
 use crate::values::{About, Model, TextEncoder, TextEncoderAbout, Unet, UnetAbout, adapter};
 
-/// Changes a model by an adapter: LoRA, LoCon, LoHa, LoKr, DoRA and their kin, in a
-/// safetensors file.
+/// Changes a model by an adapter: LoRA, LoCon, LoHa, LoKr, DoRA and their kin.
 ///
 /// The change is made as the weights are read, so any number can follow one another. While
 /// planning, the adapter's names and shapes are held against the networks: one made for another

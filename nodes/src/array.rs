@@ -26,6 +26,10 @@ pub struct Array<const D: usize> {
     numbers: Vec<f32>,
 }
 
+/// What to do about numbers that ran over.
+const RAN_OVER: &str = "use `--dtype f32` or a lower `cfg`; where a weight was said to hold NaN, \
+                        fetch its file again";
+
 impl<const D: usize> Array<D> {
     /// `numbers` as an array of `shape`.
     ///
@@ -61,7 +65,7 @@ impl<const D: usize> Array<D> {
         let numbers = numbers.map_err(|e| Error::new(format!("{what}: {e:?}")))?;
         if let Some(bad) = numbers.iter().find(|x| !x.is_finite()) {
             let message = format!("{what} holds {bad}: the network's numbers ran over");
-            return Err(Error::new(message).hint("use `--dtype f32`, or a lower `cfg`"));
+            return Err(Error::new(message).hint(RAN_OVER));
         }
         Ok(Self::new(shape, numbers))
     }
