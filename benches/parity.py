@@ -136,9 +136,10 @@ def page(home, path):
 
 def main(home, what, *more):
     if what == "--page":
-        return page(Path(home), more[0])
-    for model in more:
-        measure(Path(home), what, model)
+        page(Path(home), more[0])
+    else:
+        for model in more:
+            measure(Path(home), what, model)
 
 
 if __name__ == "__main__":
