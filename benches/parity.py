@@ -112,7 +112,8 @@ picture count as equal within 1/255; wanted: 99.9 %.
 |---|---|---|---|---|---|
 {rows}
 
-Small versions of all of them, both layouts, run in the tests (`tests/program/parity.rs`).
+Small versions of all of them run in the tests (`tests/program/parity.rs`), from both layouts but for
+the class-conditional one, of which diffusers has no folder.
 """
 
 
