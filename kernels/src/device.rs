@@ -13,7 +13,7 @@ use std::{fmt, str::FromStr};
 use burn::tensor::Device;
 
 /// Counts changes to kernels that may change the bits of a result; part of every cache key.
-pub const KERNEL_REVISION: u32 = 1;
+pub const KERNEL_REVISION: u32 = 2;
 
 /// What the user asked for: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
-//! Convolution and its gradients as products that read the picture in place.
+//! Convolution and its gradients: the ways there are, and products that read the picture in place.
 //!
-//! The right side of the product is never written out: its element for tap `k` and pixel `j`
+//! A 3×3 kernel that moves by one pixel goes to `winograd`. For the others
+//! the right side of the product is never written out: its element for tap `k` and pixel `j`
 //! is `source[tap[k] + pixel(j)]`, where `source` is the picture with its zero border. The
 //! gradient of the input is the same product over the gradient of the output, once for each
 //! phase of the stride; that of the weight is a product of rows along the pixels.
@@ -15,9 +16,9 @@ use std::ops::Deref;
 
 use rayon::prelude::*;
 
-use super::gemm::{KC, MR, NR, Start, Strided, Tile, dots, row_runs};
+use super::gemm::{KC, MR, NR, Start, Strided, Tile, dots, even, row_runs};
 use super::memory::{Scratch, Shared, add_parts, filled};
-use super::simd;
+use super::{simd, winograd};
 use crate::Padding;
 
 /// Pixels that one task computes.
@@ -44,6 +45,33 @@ impl Sizes {
         let [h, w] = self.bordered();
         let along = |size: usize, kernel: usize| (size - kernel) / self.stride + 1;
         [along(h, self.kernel[0]), along(w, self.kernel[1])]
+    }
+
+    /// The convolution by the turned kernels that takes the gradient of the output to that of
+    /// the input, where the stride is 1 and no border is wider than a kernel reaches.
+    fn turned(&self) -> Option<Self> {
+        let [kh, kw] = self.kernel;
+        let [height, width] = self.out();
+        let Padding {
+            top,
+            left,
+            bottom,
+            right,
+        } = self.padding;
+        let padding = Padding {
+            top: (kh - 1).checked_sub(top)?,
+            left: (kw - 1).checked_sub(left)?,
+            bottom: (kh - 1).checked_sub(bottom)?,
+            right: (kw - 1).checked_sub(right)?,
+        };
+        (self.stride == 1).then_some(Self {
+            channels: self.outputs,
+            outputs: self.channels,
+            height,
+            width,
+            padding,
+            ..*self
+        })
     }
 
     /// Height and width with the border.
@@ -230,6 +258,14 @@ fn bordered<'a>(
 
 /// `x [b, c, h, w] ∗ weight [o, c, kh, kw] + bias [o]` → `[b, o, oh, ow]`.
 pub(crate) fn forward(x: &[f32], weight: &[f32], bias: &[f32], s: Sizes) -> Vec<f32> {
+    match winograd::suits(&s) {
+        true => winograd::forward(x, weight, bias, s),
+        false => direct(x, weight, bias, s),
+    }
+}
+
+/// [`forward`] as the definition has it.
+pub(super) fn direct(x: &[f32], weight: &[f32], bias: &[f32], s: Sizes) -> Vec<f32> {
     filled(s.images * s.outputs * s.pixels(), |y| {
         Implicit {
             rows: s.outputs,
@@ -247,6 +283,34 @@ pub(crate) fn forward(x: &[f32], weight: &[f32], bias: &[f32], s: Sizes) -> Vec<
 
 /// The gradient of the input from that of the output.
 pub(crate) fn input_gradient(dy: &[f32], weight: &[f32], s: Sizes) -> Vec<f32> {
+    match s.turned() {
+        Some(turned) if winograd::suits(&turned) => {
+            let weight = turn_kernels(weight, &s);
+            winograd::forward(dy, &weight, &vec![0.0; s.channels], turned)
+        }
+        _ => input_gradient_by_phase(dy, weight, s),
+    }
+}
+
+/// Each kernel turned by half a turn, outputs and channels swapped.
+fn turn_kernels(weight: &[f32], s: &Sizes) -> Scratch {
+    let area = s.kernel[0] * s.kernel[1];
+    let mut turned = Scratch::new(weight.len());
+    turned
+        .par_chunks_exact_mut((s.outputs * area).max(1))
+        .enumerate()
+        .for_each(|(c, turned)| {
+            for (o, turned) in turned.chunks_exact_mut(area).enumerate() {
+                let kernel = &weight[(o * s.channels + c) * area..][..area];
+                for (to, tap) in turned.iter_mut().zip(kernel.iter().rev()) {
+                    *to = *tap;
+                }
+            }
+        });
+    turned
+}
+
+fn input_gradient_by_phase(dy: &[f32], weight: &[f32], s: Sizes) -> Vec<f32> {
     let [oh, ow] = s.out();
     let (kernel, stride) = (s.kernel, s.stride);
     // A pixel reads output rows from `before` above its own quotient by the stride.
@@ -411,9 +475,8 @@ impl Implicit<'_> {
             .step_by(NR)
             .map(|j| self.panel(j, last))
             .collect();
-        // Even blocks of taps: a short last one would cost as much to start and end.
         let all = self.taps.len();
-        let block = all.div_ceil(all.div_ceil(KC + KC / 8).max(1));
+        let block = even(all, KC);
         let mut packed = Scratch::new(block * panels.len() * NR);
         let mut done = 0;
         loop {

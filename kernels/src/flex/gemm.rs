@@ -2,8 +2,8 @@
 //! strided matrices on one thread.
 //!
 //! Promises
-//! - An element of a product is a sum over k in one order (blocks of [`KC`], each continuing
-//!   the last), whatever the size of the tiles around it and whoever computes it.
+//! - An element of a product is a sum over k in one order (even blocks of at most [`KC`], each
+//!   continuing the last), whatever the size of the tiles around it and whoever computes it.
 //! - AVX2 with FMA where the CPU has it, else the same loops in plain Rust.
 //!
 //! Not here: who runs on which thread (`conv`, `linear`, `attention`).
@@ -15,8 +15,8 @@ use super::simd::has_fma;
 pub(crate) const NR: usize = 16;
 /// Rows of the tallest tile: 12 accumulators, 2 vectors and 1 broadcast fill 16 registers.
 pub(crate) const MR: usize = 6;
-/// Depth of a block: `KC × NR` of the right side stay in the first cache.
-pub(crate) const KC: usize = 256;
+/// Depth of a block at most: `KC × NR` of the right side stay in the first cache.
+pub(crate) const KC: usize = 352;
 /// Rows of the left side that stay in the second cache while columns pass.
 const MC: usize = 192;
 /// Columns packed at once.
@@ -108,6 +108,12 @@ impl Tile {
     }
 }
 
+/// The size of the fewest parts of at most `most` that make up `all`, as even as can be: a short
+/// last one would cost as much to start and end as the others.
+pub(crate) fn even(all: usize, most: usize) -> usize {
+    all.div_ceil(all.div_ceil(most).max(1))
+}
+
 /// Splits `m` rows into runs of at most [`MR`] that differ by at most one: no run is so short
 /// that the multipliers wait.
 pub(crate) fn row_runs(m: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -169,19 +175,20 @@ impl Product {
     /// # Safety
     /// `a`, `b` and `onto` hold what their sizes say; no one else touches `c`.
     pub(crate) unsafe fn run(&self, onto: Onto) {
-        let mut packed = Scratch::new(KC * self.n.min(NC).next_multiple_of(NR));
+        let depth = even(self.k, KC);
+        let mut packed = Scratch::new(depth * self.n.min(NC).next_multiple_of(NR));
         for jc in (0..self.n).step_by(NC) {
             let nc = NC.min(self.n - jc);
             let mut pc = 0;
             loop {
-                let kc = KC.min(self.k - pc);
+                let kc = depth.min(self.k - pc);
                 // SAFETY: the blocks lie within the matrices.
                 unsafe {
                     self.pack(&mut packed, jc, nc, pc, kc);
                     let onto = if pc == 0 { onto } else { Onto::Sum };
                     self.block(&packed, jc, nc, pc, kc, onto);
                 }
-                pc += KC;
+                pc += depth;
                 if pc >= self.k {
                     break;
                 }

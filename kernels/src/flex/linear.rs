@@ -4,11 +4,13 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{Onto, Product, Strided};
+use super::gemm::{NR, Onto, Product, Strided, even};
 use super::memory::{Scratch, Shared, add_parts, filled};
 
-/// Rows that one task takes, forwards and for the gradient of `x`.
-const ROWS: usize = 192;
+/// Rows that one task takes at most, forwards and for the gradient of `x`.
+const ROWS: usize = 1024;
+/// Tasks wanted at least: enough for the cores of a desktop to share evenly.
+const TASKS: usize = 8;
 /// Rows whose products one partial gradient of `W` sums, at least.
 const PART: usize = 512;
 /// Partial gradients at most.
@@ -45,29 +47,49 @@ struct Right(Strided, Onto);
 // SAFETY: both point to slices that outlive the tasks, and are only read.
 unsafe impl Sync for Right {}
 
-/// `left [rows, k] · right [k, n]`, some rows a task.
+impl Right {
+    fn columns(&self, from: usize) -> Strided {
+        let start = self.0.start.wrapping_add(from * self.0.col);
+        Strided { start, ..self.0 }
+    }
+
+    fn onto(&self, from: usize) -> Onto {
+        match self.1 {
+            Onto::Row(row) => Onto::Row(row.wrapping_add(from)),
+            other => other,
+        }
+    }
+}
+
+/// `left [rows, k] · right [k, n]`: some rows and some columns a task.
+///
+/// Each task packs its columns of the right side, so rows are shared out only where there are
+/// many to each.
 fn by_rows(rows: usize, left: &[f32], [k, n]: [usize; 2], right: Strided, onto: Onto) -> Vec<f32> {
     let right = Right(right, onto);
-    // Few rows: fewer a task, so that two threads have work; at least two tiles high.
-    let each = rows.div_ceil(8).next_multiple_of(12).clamp(12, ROWS);
+    let high = even(rows, ROWS);
+    let row_tasks = rows.div_ceil(high.max(1));
+    let wide = n
+        .div_ceil(TASKS.div_ceil(row_tasks.max(1)))
+        .next_multiple_of(2 * NR);
     filled(rows * n, |out| {
-        out.par_chunks_mut(each * n)
-            .zip(left.par_chunks(each * k))
-            .for_each(|(out, left)| {
-                let right = &right;
-                let a = Strided::rows(left, k);
-                let m = out.len() / n;
+        let out = Shared::new(out);
+        (0..row_tasks * n.div_ceil(wide.max(1)))
+            .into_par_iter()
+            .for_each(|task| {
+                let (top, from) = (task % row_tasks * high, task / row_tasks * wide);
+                let (m, width) = (high.min(rows - top), wide.min(n - from));
                 let product = Product {
                     m,
-                    n,
+                    n: width,
                     k,
-                    a,
-                    b: right.0,
-                    c: out.as_mut_ptr(),
+                    a: Strided::rows(&left[top * k..(top + m) * k], k),
+                    b: right.columns(from),
+                    c: out.at(top * n + from),
                     c_row: n,
                 };
-                // SAFETY: the chunks hold `m` rows each, the right side `k × n`, `onto` `n`.
-                unsafe { product.run(right.1) };
+                // SAFETY: tasks differ in rows or columns; both sides and `onto` hold theirs.
+                unsafe { product.run(right.onto(from)) };
             });
     })
 }

@@ -14,6 +14,7 @@ mod linear;
 mod memory;
 mod norm;
 pub(crate) mod simd;
+mod winograd;
 
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Bytes, DType, Shape};
