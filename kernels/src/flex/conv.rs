@@ -23,6 +23,8 @@ use crate::Padding;
 
 /// Pixels that one task computes.
 const TASK: usize = 128;
+/// Rows of outputs up to which the picture is read in place: too few to pay for packing it.
+const FEW: usize = 2 * MR;
 /// Tasks wanted at least: enough for the cores of a desktop to share evenly.
 const TASKS: usize = 8;
 
@@ -481,14 +483,15 @@ impl Implicit<'_> {
         let mut done = 0;
         loop {
             let taps = &self.taps[done..all.min(done + block)];
-            let size = taps.len() * NR;
-            for (i, panel) in panels.iter().enumerate() {
-                panel.pack(&mut packed[i * size..][..size], taps, self.source);
-            }
-            for (i, panel) in panels.iter().enumerate() {
+            let lines = packed.chunks_exact_mut((taps.len() * NR).max(1));
+            let rights: Vec<Right> = panels
+                .iter()
+                .zip(lines)
+                .map(|(panel, lines)| panel.right(rows.len(), lines, taps, self.source))
+                .collect();
+            for (panel, right) in panels.iter().zip(&rights) {
                 for (from, len) in row_runs(rows.len()) {
-                    let b = packed[i * size..].as_ptr();
-                    self.tile(panel, b, rows.start + from, len, done, taps.len());
+                    self.tile(panel, right, rows.start + from, len, done);
                 }
             }
             done += block;
@@ -518,8 +521,9 @@ impl Implicit<'_> {
         }
     }
 
-    /// Adds the products of taps `done..done + depth` to `len` rows of a panel.
-    fn tile(&self, p: &Panel, b: *const f32, row: usize, len: usize, done: usize, depth: usize) {
+    /// Adds the products of the taps of `right`, which `done` come before, to `len` rows of a
+    /// panel.
+    fn tile(&self, p: &Panel, right: &Right, row: usize, len: usize, done: usize) {
         let weight = &self.weight[row * self.taps.len()..][..len * self.taps.len()];
         let mut a = Strided::rows(weight, self.taps.len());
         a.start = a.start.wrapping_add(done);
@@ -543,27 +547,63 @@ impl Implicit<'_> {
             }
         };
         // SAFETY: pixels of a panel are in the output, this task alone writes those of these
-        // rows; the panel holds `depth × NR`, the weight `len` rows of all taps.
+        // rows; the right side holds what the taps read, the weight `len` rows of all taps.
         unsafe {
             if done > 0 {
                 each(&|out, tile| *tile = *out);
             }
-            Tile {
+            let tile = Tile {
                 rows: len,
-                depth,
+                depth: right.taps.len(),
                 a,
-                b,
+                b: right.start,
                 c,
                 c_row,
                 start,
+            };
+            match right.packed {
+                true => tile.run(),
+                false => tile.run_over(right.taps),
             }
-            .run();
             each(&|out, tile| *out = *tile);
         }
     }
 }
 
+/// What some taps read for the pixels of a panel: packed, or in place at `start + tap`.
+struct Right<'a> {
+    start: *const f32,
+    taps: &'a [usize],
+    packed: bool,
+}
+
 impl Panel {
+    /// What the taps read, packed into `lines` if `rows` of outputs make up for it.
+    fn right<'a>(
+        &self,
+        rows: usize,
+        lines: &mut [f32],
+        taps: &'a [usize],
+        source: &[f32],
+    ) -> Right<'a> {
+        let packed = rows > FEW || self.run < NR;
+        let start = match packed {
+            true => {
+                self.pack(lines, taps, source);
+                lines.as_ptr()
+            }
+            false => {
+                self.check::<NR>(taps, source);
+                source[self.from[0]..].as_ptr()
+            }
+        };
+        Right {
+            start,
+            taps,
+            packed,
+        }
+    }
+
     /// Writes what the taps read, sixteen pixels a line.
     fn pack(&self, out: &mut [f32], taps: &[usize], source: &[f32]) {
         match self.run {
@@ -574,14 +614,19 @@ impl Panel {
         }
     }
 
-    fn pack_runs<const RUN: usize>(&self, out: &mut [f32], taps: &[usize], source: &[f32]) {
-        let from = &self.from;
+    /// Panics where a tap would read beyond the bordered picture.
+    fn check<const RUN: usize>(&self, taps: &[usize], source: &[f32]) {
         let furthest = taps.iter().max().copied().unwrap_or(0)
-            + from.iter().step_by(RUN).max().copied().unwrap_or(0);
+            + self.from.iter().step_by(RUN).max().copied().unwrap_or(0);
         assert!(
             furthest + RUN <= source.len(),
             "a tap reads within the bordered picture"
         );
+    }
+
+    fn pack_runs<const RUN: usize>(&self, out: &mut [f32], taps: &[usize], source: &[f32]) {
+        self.check::<RUN>(taps, source);
+        let from = &self.from;
         for (line, tap) in out.chunks_exact_mut(NR).zip(taps) {
             for (to, from) in line.chunks_exact_mut(RUN).zip(from.iter().step_by(RUN)) {
                 // SAFETY: no tap and no pixel reads further than what was just checked.

@@ -84,26 +84,71 @@ pub(crate) struct Tile {
     pub(crate) start: Start,
 }
 
+/// Where row `p` of a tile's right side begins, counted from `b`.
+trait RightRows: Copy {
+    fn at(self, p: usize) -> usize;
+}
+
+/// One after the other.
+#[derive(Clone, Copy)]
+struct Packed;
+
+impl RightRows for Packed {
+    #[inline(always)]
+    fn at(self, p: usize) -> usize {
+        p * NR
+    }
+}
+
+/// Where a table says.
+#[derive(Clone, Copy)]
+struct Table(*const usize);
+
+impl RightRows for Table {
+    #[inline(always)]
+    fn at(self, p: usize) -> usize {
+        // SAFETY: the table is as long as the tile is deep: `Tile::run_over` asked.
+        unsafe { *self.0.add(p) }
+    }
+}
+
 impl Tile {
     /// # Safety
     /// `a` holds `rows × depth`, `b` `depth × NR`, `c` `rows` rows of [`NR`] that no one else
     /// touches, and `start` what it says.
     #[inline]
     pub(crate) unsafe fn run(&self) {
+        // SAFETY: as the caller promises.
+        unsafe { self.run_on(Packed) }
+    }
+
+    /// The same with row `p` of the right side at `b + rows[p]`, where it lies unpacked: for
+    /// so few rows of the left side that packing would cost more than the product.
+    ///
+    /// # Safety
+    /// As [`Tile::run`], with [`NR`] numbers at each of these places.
+    pub(crate) unsafe fn run_over(&self, rows: &[usize]) {
+        assert!(self.depth <= rows.len(), "a place for each row");
+        // SAFETY: as the caller promises.
+        unsafe { self.run_on(Table(rows.as_ptr())) }
+    }
+
+    #[inline(always)]
+    unsafe fn run_on<R: RightRows>(&self, right: R) {
         // SAFETY: the pointers are the caller's promise, the CPU is asked.
         unsafe {
             #[cfg(target_arch = "x86_64")]
             if has_fma() {
                 return match self.rows {
-                    1 => x86::tile::<1>(self),
-                    2 => x86::tile::<2>(self),
-                    3 => x86::tile::<3>(self),
-                    4 => x86::tile::<4>(self),
-                    5 => x86::tile::<5>(self),
-                    _ => x86::tile::<6>(self),
+                    1 => x86::tile::<1, R>(self, right),
+                    2 => x86::tile::<2, R>(self, right),
+                    3 => x86::tile::<3, R>(self, right),
+                    4 => x86::tile::<4, R>(self, right),
+                    5 => x86::tile::<5, R>(self, right),
+                    _ => x86::tile::<6, R>(self, right),
                 };
             }
-            portable::tile(self);
+            portable::tile(self, right);
         }
     }
 }
@@ -295,12 +340,12 @@ unsafe fn pack_panel(out: &mut [f32], b: Strided, rows: (usize, usize), cols: (u
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{NR, Start, Tile};
+    use super::{RightRows, Start, Tile};
 
     /// # Safety
     /// As [`Tile::run`], on a CPU with AVX2 and FMA, for a tile of `M` rows.
     #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn tile<const M: usize>(t: &Tile) {
+    pub(super) unsafe fn tile<const M: usize, R: RightRows>(t: &Tile, right: R) {
         let mut acc = [[_mm256_setzero_ps(); 2]; M];
         // SAFETY: all addresses are those that `Tile::run` asks for.
         unsafe {
@@ -314,16 +359,15 @@ mod x86 {
                 };
             }
             let rows: [*const f32; M] = std::array::from_fn(|i| t.a.at(i, 0));
-            let mut b = t.b;
             let mut step = 0;
-            for _ in 0..t.depth {
+            for p in 0..t.depth {
+                let b = t.b.add(right.at(p));
                 let (b0, b1) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
                 for (row, acc) in rows.iter().zip(&mut acc) {
                     let a = _mm256_broadcast_ss(&*row.add(step));
                     acc[0] = _mm256_fmadd_ps(a, b0, acc[0]);
                     acc[1] = _mm256_fmadd_ps(a, b1, acc[1]);
                 }
-                b = b.add(NR);
                 step += t.a.col;
             }
             for (i, acc) in acc.iter().enumerate() {
@@ -376,11 +420,11 @@ mod x86 {
 }
 
 mod portable {
-    use super::{MR, NR, Start, Tile};
+    use super::{MR, NR, RightRows, Start, Tile};
 
     /// # Safety
     /// As [`Tile::run`].
-    pub(super) unsafe fn tile(t: &Tile) {
+    pub(super) unsafe fn tile<R: RightRows>(t: &Tile, right: R) {
         let mut acc = [[0.0_f32; NR]; MR];
         // SAFETY: all addresses are those that `Tile::run` asks for.
         unsafe {
@@ -393,7 +437,7 @@ mod portable {
                 }
             }
             for p in 0..t.depth {
-                let b = std::slice::from_raw_parts(t.b.add(p * NR), NR);
+                let b = std::slice::from_raw_parts(t.b.add(right.at(p)), NR);
                 for (i, acc) in acc.iter_mut().enumerate().take(t.rows) {
                     let a = *t.a.at(i, p);
                     for (acc, b) in acc.iter_mut().zip(b) {
@@ -527,7 +571,7 @@ mod tests {
                 if i == 0 {
                     tile.run()
                 } else {
-                    portable::tile(&tile)
+                    portable::tile(&tile, Packed)
                 }
             };
         }
