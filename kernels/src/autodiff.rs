@@ -207,19 +207,19 @@ impl<B: LdmOps + LdmGradients> Step<B, 3> for Linear {
 }
 
 impl<B: LdmOps + LdmGradients> Step<B, 3> for Attention {
-    type Options = ();
+    type Options = bool;
 
-    fn forward([q, k, v]: [FloatTensor<B>; 3], (): ()) -> FloatTensor<B> {
-        B::ldm_attention(q, k, v)
+    fn forward([q, k, v]: [FloatTensor<B>; 3], causal: bool) -> FloatTensor<B> {
+        B::ldm_attention(q, k, v, causal)
     }
 
     fn backward(
         inputs: [FloatTensor<B>; 3],
         dy: FloatTensor<B>,
-        (): (),
+        causal: bool,
         needed: [bool; 3],
     ) -> [Option<FloatTensor<B>>; 3] {
-        B::ldm_attention_gradient(inputs, dy, needed)
+        B::ldm_attention_gradient(inputs, dy, causal, needed)
     }
 }
 
@@ -271,7 +271,8 @@ impl<B: LdmOps + LdmGradients, C: CheckpointStrategy> LdmOps for Autodiff<B, C> 
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        causal: bool,
     ) -> FloatTensor<Self> {
-        record::<B, C, Attention, 3>([q, k, v], ())
+        record::<B, C, Attention, 3>([q, k, v], causal)
     }
 }

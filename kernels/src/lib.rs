@@ -178,6 +178,8 @@ pub fn linear<const D: usize>(
 
 /// `softmax(q kᵀ / √d) v` with `q [b, heads, n, d]`, `k [b, heads, m, d]`,
 /// `v [b, heads, m, e]` → `[b, heads, n, e]`; no mask.
+///
+/// On the CPU heads may be split off and joined by views: nothing is copied on either side.
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     let ([b, heads, _, d], [_, _, m, e]) = (q.dims(), v.dims());
     assert_eq!(
@@ -195,6 +197,7 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
             q.into_dispatch(),
             k.into_dispatch(),
             v.into_dispatch(),
+            false,
         )),
         false => reference::attention(q, k, v),
     }
@@ -202,15 +205,21 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
 
 /// [`attention`] in which a token sees itself and what stands before it: `q`, `k`, `v`
 /// `[b, heads, n, d]` → the same shape.
-///
-/// Only text encoders ask for it, once a prompt and over 77 tokens: no kernel of ours serves it.
 pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     assert_eq!(
         [k.dims(), v.dims()],
         [q.dims(); 2],
         "tokens look at themselves and their like"
     );
-    reference::causal_attention(q, k, v)
+    match ours(&q) && ours(&k) && ours(&v) {
+        true => Tensor::from_dispatch(Dispatch::ldm_attention(
+            q.into_dispatch(),
+            k.into_dispatch(),
+            v.into_dispatch(),
+            true,
+        )),
+        false => reference::causal_attention(q, k, v),
+    }
 }
 
 fn norm(x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, options: NormOptions) -> Tensor<4> {

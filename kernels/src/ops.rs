@@ -67,11 +67,13 @@ pub(crate) trait LdmOps: Backend {
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    /// `q [b, heads, n, d]`, `k [b, heads, m, d]`, `v [b, heads, m, e]`.
+    /// `q [b, heads, n, d]`, `k [b, heads, m, d]`, `v [b, heads, m, e]`; where `causal`, a query
+    /// sees only the keys up to its own place.
     fn ldm_attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        causal: bool,
     ) -> FloatTensor<Self>;
 }
 
@@ -120,6 +122,7 @@ pub(crate) trait LdmGradients: Backend {
     fn ldm_attention_gradient(
         inputs: [FloatTensor<Self>; 3],
         dy: FloatTensor<Self>,
+        causal: bool,
         needed: [bool; 3],
     ) -> [Option<FloatTensor<Self>>; 3];
 }

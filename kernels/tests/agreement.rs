@@ -25,9 +25,11 @@ enum Case {
     Linear([usize; 3], usize, bool),
     /// Batch, heads, queries, keys, width, width of values.
     Attention([usize; 6]),
+    /// Batch, heads, tokens, width.
+    Causal([usize; 4]),
 }
 
-use Case::{Attention, Conv, Gelu, GroupNorm, LayerNorm, Linear, Silu};
+use Case::{Attention, Causal, Conv, Gelu, GroupNorm, LayerNorm, Linear, Silu};
 
 impl Case {
     /// The lengths of its inputs.
@@ -48,6 +50,7 @@ impl Case {
                 all
             }
             Attention([b, h, n, m, d, e]) => [n * d, m * d, m * e].map(|s| s * b * h).to_vec(),
+            Causal(d) => vec![size(&d); 3],
         }
     }
 
@@ -112,6 +115,15 @@ impl Case {
                 };
                 let (k, v) = (at(1).reshape([b, h, m, d]), at(2).reshape([b, h, m, e]));
                 attention(at(0).reshape([b, h, n, d]), k, v).flatten(0, 3)
+            }
+            Causal(d) => {
+                let attention = if fast {
+                    ours::causal_attention
+                } else {
+                    reference::causal_attention
+                };
+                let [q, k, v] = [0, 1, 2].map(|i| at(i).reshape(d));
+                attention(q, k, v).flatten(0, 3)
             }
         }
     }
@@ -223,6 +235,13 @@ fn cases() -> Vec<Case> {
         Attention([2, 3, 17, 9, 5, 7]),
         Attention([1, 2, 100, 130, 32, 32]),
         Attention([2, 4, 64, 64, 24, 24]),
+        Attention([1, 2, 1, 300, 40, 40]),
+        Attention([2, 2, 33, 77, 40, 40]),
+        Attention([1, 1, 600, 97, 8, 3]),
+        Attention([1, 1, 20, 192, 300, 270]),
+        Causal([1, 1, 1, 3]),
+        Causal([2, 3, 77, 16]),
+        Causal([1, 2, 200, 24]),
     ]
 }
 
@@ -260,6 +279,7 @@ fn gradients_agree_with_finite_differences() {
         Conv([1, 3, 8, 8], 4, [3, 3], 1, Padding::same(1), true),
         Linear([2, 5, 7], 3, true),
         Attention([1, 2, 5, 6, 4, 3]),
+        Causal([1, 2, 6, 4]),
     ];
     let step = 1e-2_f32;
     for case in few {
@@ -420,6 +440,47 @@ fn views_are_read_as_they_look() {
         ))
     };
     assert_eq!(of(x), of(copy));
+}
+
+#[test]
+fn heads_beside_each_other_are_read_as_they_look() {
+    let device = Device::flex();
+    let (b, n, heads, d) = (2, 37, 3, 8);
+    // One projection to queries, keys and values, whose first token is left out.
+    let all = flat(&numbers(b * (n + 1) * 3 * heads * d, 1), &device);
+    let all = all.reshape([b, n + 1, 3 * heads, d]).narrow(1, 1, n);
+    let views = [0, 1, 2].map(|i| all.clone().narrow(2, i * heads, heads).swap_dims(1, 2));
+    let torn = views.clone().map(|x| {
+        let x = Tensor::<4>::from_data(x.swap_dims(2, 3).to_data(), &device);
+        x.swap_dims(2, 3)
+    });
+    let copies = views
+        .clone()
+        .map(|x| Tensor::<4>::from_data(x.to_data(), &device));
+    for attention in [ours::attention, ours::causal_attention] {
+        let of = |[q, k, v]: [Tensor<4>; 3]| read(attention(q, k, v));
+        let want = of(copies.clone());
+        assert_eq!(of(views.clone()), want);
+        assert_eq!(of(torn.clone()), want);
+    }
+}
+
+#[test]
+fn keys_that_score_minus_infinity_weigh_nothing_even_a_block_of_them() {
+    let device = Device::flex();
+    let (keys, lost, d) = (150, 120, 4);
+    let tensor = |values: Vec<f32>, n: usize| flat(&values, &device).reshape([1, 1, n, d]);
+    let q = tensor(numbers(5 * d, 1).iter().map(|x| x.abs() + 0.1).collect(), 5);
+    let mut k = numbers(keys * d, 2);
+    k[..lost * d].fill(f32::NEG_INFINITY);
+    let (k, v) = (tensor(k, keys), tensor(numbers(keys * d, 3), keys));
+    let left = |x: &Tensor<4>| x.clone().narrow(2, lost, keys - lost);
+    let want = read(reference::attention(q.clone(), left(&k), left(&v)));
+    let got = read(ours::attention(q.clone(), k.clone(), v.clone()));
+    close(&got, &want, TOLERANCE, "the keys that are left");
+    let none = |x: &Tensor<4>| x.clone().narrow(2, 0, lost);
+    let got = read(ours::attention(q, none(&k), none(&v)));
+    assert!(got.iter().all(|y| y.is_nan()), "no key is left: {got:?}");
 }
 
 #[test]

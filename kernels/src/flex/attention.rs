@@ -1,235 +1,330 @@
-//! Scaled dot-product attention and its gradients, a block of queries at a time.
+//! Scaled dot-product attention, a block of keys at a time.
 //!
 //! Promises
-//! - Never more scores at once than [`QUERIES`] rows a task: memory grows with the sequence, not
-//!   with its square.
-//! - The backward pass makes the scores again instead of keeping them. Gradients of keys and
-//!   values are summed over the blocks of queries in order.
+//! - A task holds the scores of [`KEYS`] keys and [`NR`] queries: memory grows with the sequence,
+//!   not with its square.
+//! - Queries, keys and values are read where they lie, their rows any step apart; the result lies
+//!   as the next layer reads it, heads side by side.
+//! - Sums follow the order of the keys in blocks of [`KEYS`], whoever computes them.
 //!
-//! Not here: masks, which no network of ours needs.
+//! Everything is transposed, with [`NR`] queries as the lanes. The scores of a block, `K Qᵀ`,
+//! then need no sum across lanes for a query's largest score and its sum of weights, and they
+//! lie as the right side of `Oᵀ += Vᵀ P` wants them: nothing but the queries is ever packed.
+//! Where a block brings a larger score, what was summed before is scaled down (Milakov &
+//! Gimelshein 2018, arXiv 1805.02867; Dao et al. 2022, arXiv 2205.14135).
+//!
+//! Not here: masks other than the causal one; gradients (`attention_gradient`).
 
 use rayon::prelude::*;
 
-use super::gemm::{Onto, Product, Strided};
+use super::gemm::{KC, NR, Start, Strided, Tile, row_runs};
 use super::memory::{Scratch, Shared, filled};
-use super::simd::{exp, fold, lane_sum, madd, multiversion};
+use super::simd::{exp2, multiversion};
+use super::transpose::transpose;
 
-/// Queries whose scores are held at once.
-const QUERIES: usize = 48;
+/// Keys whose scores are held at once: 6 KiB, which stay in the first cache with their values.
+const KEYS: usize = 96;
+/// Panels of [`NR`] queries that at most pass over a block of keys in the second cache.
+const PANELS: usize = 8;
+/// Tasks that small calls are cut into, for as many threads.
+const TASKS: usize = 32;
+/// Columns of queries that are packed at once.
+const COLUMNS: usize = 64;
 
-/// The sizes of one call: `pairs` is batch × heads.
+/// The sizes of one call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
-    pub(crate) pairs: usize,
+    pub(crate) batch: usize,
+    pub(crate) heads: usize,
     pub(crate) queries: usize,
     pub(crate) keys: usize,
     /// Width of queries and keys.
     pub(crate) width: usize,
     /// Width of values.
     pub(crate) values: usize,
+    /// Whether a query sees only the keys up to its own place.
+    pub(crate) causal: bool,
 }
 
 impl Sizes {
-    fn scale(&self) -> f32 {
+    /// Heads of all samples.
+    pub(crate) fn pairs(&self) -> usize {
+        self.batch * self.heads
+    }
+
+    /// What the products of queries and keys are multiplied with.
+    pub(crate) fn scale(&self) -> f32 {
         (self.width as f32).sqrt().recip()
+    }
+
+    /// How many of the keys the query at `at` sees.
+    pub(crate) fn seen(&self, at: usize) -> usize {
+        match self.causal {
+            true => self.keys.min(at + 1),
+            false => self.keys,
+        }
     }
 }
 
-/// `softmax(q kᵀ / √d) v` → `[pairs, queries, values]`.
-pub(crate) fn forward(q: &[f32], k: &[f32], v: &[f32], s: Sizes) -> Vec<f32> {
-    let blocks = s.queries.div_ceil(QUERIES);
-    filled(s.pairs * s.queries * s.values, |out| {
+/// A tensor `[b, heads, n, width]`, the numbers of a row side by side.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    values: &'a [f32],
+    /// From a sample, a head and a row to the next.
+    steps: [usize; 3],
+}
+
+impl<'a> Rows<'a> {
+    /// `values` starts with the tensor's first number.
+    pub(crate) fn new(values: &'a [f32], dims: [usize; 4], steps: [usize; 3]) -> Self {
+        let [b, heads, n, width] = dims;
+        let last = |count: usize, step: usize| count.saturating_sub(1) * step;
+        let end = last(b, steps[0]) + last(heads, steps[1]) + last(n, steps[2]) + width;
+        assert!(
+            dims.contains(&0) || end <= values.len(),
+            "a tensor {dims:?} in steps of {steps:?} lies within its storage"
+        );
+        Self { values, steps }
+    }
+
+    fn head(self, sample: usize, head: usize) -> Strided {
+        let at = sample * self.steps[0] + head * self.steps[1];
+        Strided {
+            start: self.values.as_ptr().wrapping_add(at),
+            row: self.steps[2],
+            col: 1,
+        }
+    }
+}
+
+/// `softmax(q kᵀ / √d) v`, in memory `[b, queries, heads, values]`. The tensors have these sizes.
+pub(crate) fn forward(q: Rows<'_>, k: Rows<'_>, v: Rows<'_>, s: Sizes) -> Vec<f32> {
+    let panels = s.queries.div_ceil(NR);
+    let each = (s.pairs() * panels / TASKS).clamp(1, PANELS);
+    let tasks = panels.div_ceil(each);
+    filled(s.pairs() * s.queries * s.values, |out| {
         let out = Shared::new(out);
-        (0..s.pairs * blocks).into_par_iter().for_each(|task| {
-            let pair = Pair::new(q, k, v, s, task / blocks);
-            let first = task % blocks * QUERIES;
-            let mut scores = Scratch::new(QUERIES * s.keys);
-            let rows = pair.weights(first, &mut scores);
-            let c = out.at((task / blocks * s.queries + first) * s.values);
-            let (a, b) = (
-                Strided::rows(&scores, s.keys),
-                Strided::rows(pair.v, s.values),
-            );
-            let (m, n, k) = (rows, s.values, s.keys);
-            // SAFETY: this task alone writes these rows of this pair.
-            unsafe {
-                Product {
-                    m,
-                    n,
-                    k,
-                    a,
-                    b,
-                    c,
-                    c_row: n,
-                }
-                .run(Onto::Zero)
+        (0..s.pairs() * tasks).into_par_iter().for_each(|task| {
+            let (pair, first) = (task / tasks, task % tasks * each);
+            let (sample, head) = (pair / s.heads, pair % s.heads);
+            let head = Head {
+                q: q.head(sample, head),
+                k: k.head(sample, head),
+                v: v.head(sample, head),
+                out: out.at((sample * s.queries * s.heads + head) * s.values),
+                s,
             };
+            head.run(first..panels.min(first + each));
         });
     })
 }
 
-/// Gradients of [`forward`]: of `q`, `k` and `v`.
-pub(crate) fn gradient(q: &[f32], k: &[f32], v: &[f32], dy: &[f32], s: Sizes) -> [Vec<f32>; 3] {
-    let mut dk = Vec::new();
-    let mut dv = Vec::new();
-    let dq = filled(q.len(), |dq| {
-        dk = filled(k.len(), |dk| {
-            dv = filled(v.len(), |dv| {
-                let (dq, dk, dv) = (Shared::new(dq), Shared::new(dk), Shared::new(dv));
-                (0..s.pairs).into_par_iter().for_each(|i| {
-                    let pair = Pair::new(q, k, v, s, i);
-                    let dy = &dy[i * s.queries * s.values..][..s.queries * s.values];
-                    let out = [
-                        dq.at(i * s.queries * s.width),
-                        dk.at(i * s.keys * s.width),
-                        dv.at(i * s.keys * s.values),
-                    ];
-                    pair.gradient(dy, out);
-                });
-            });
-        });
-    });
-    [dq, dk, dv]
-}
-
 /// One head of one sample.
-struct Pair<'a> {
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
+struct Head {
+    q: Strided,
+    k: Strided,
+    v: Strided,
+    /// Where the first query's result goes.
+    out: *mut f32,
     s: Sizes,
 }
 
-impl<'a> Pair<'a> {
-    fn new(q: &'a [f32], k: &'a [f32], v: &'a [f32], s: Sizes, i: usize) -> Self {
-        let part = |all: &'a [f32], len: usize| &all[i * len..(i + 1) * len];
+/// [`NR`] queries, a lane each, after some blocks of keys.
+struct Panel {
+    /// The first of them.
+    first: usize,
+    /// The largest scores.
+    high: [f32; NR],
+    /// The sums of the weights.
+    total: [f32; NR],
+}
+
+impl Panel {
+    fn new(first: usize) -> Self {
         Self {
-            q: part(q, s.queries * s.width),
-            k: part(k, s.keys * s.width),
-            v: part(v, s.keys * s.values),
-            s,
+            first,
+            high: [f32::NEG_INFINITY; NR],
+            total: [0.0; NR],
         }
     }
+}
 
-    /// Writes the attention weights of the queries from `first` on; says how many.
-    fn weights(&self, first: usize, scores: &mut [f32]) -> usize {
+impl Head {
+    /// Computes some panels; no other task has them.
+    fn run(&self, panels: std::ops::Range<usize>) {
         let s = self.s;
-        let rows = QUERIES.min(s.queries - first);
-        let a = Strided::rows(&self.q[first * s.width..], s.width);
-        let b = Strided::rows(self.k, s.width).transposed();
-        let c = scores.as_mut_ptr();
-        let product = Product {
-            m: rows,
-            n: s.keys,
-            k: s.width,
-            a,
-            b,
-            c,
-            c_row: s.keys,
-        };
-        // SAFETY: `scores` holds a block of rows.
-        unsafe { product.run(Onto::Zero) };
-        for row in scores.chunks_exact_mut(s.keys.max(1)).take(rows) {
-            softmax(row, s.scale());
+        let mut panels: Vec<_> = panels.map(|i| Panel::new(i * NR)).collect();
+        let (wide, deep) = (s.width * NR, s.values * NR);
+        let mut queries = Scratch::new(panels.len() * wide);
+        let mut sums = Scratch::new(panels.len() * deep);
+        let mut scores = Scratch::new(KEYS * NR);
+        for (i, panel) in panels.iter().enumerate() {
+            self.pack(panel.first, &mut queries[i * wide..][..wide]);
         }
-        rows
-    }
-
-    /// All blocks of queries in order: `dq` is written, `dk` and `dv` are summed.
-    fn gradient(&self, dy: &[f32], [dq, dk, dv]: [*mut f32; 3]) {
-        let s = self.s;
-        let mut weights = Scratch::new(QUERIES * s.keys);
-        let mut slopes = Scratch::new(QUERIES * s.keys);
-        for first in (0..s.queries).step_by(QUERIES) {
-            let onto = if first == 0 { Onto::Zero } else { Onto::Sum };
-            let m = self.weights(first, &mut weights);
-            let dy = Strided::rows(&dy[first * s.values..], s.values);
-            let q = Strided::rows(&self.q[first * s.width..], s.width);
-            let p = Strided::rows(&weights, s.keys);
-            let multiply = |m, n, k, a, b, c, onto| {
-                // SAFETY: `c` has `m` rows of `n`, which this pair alone writes.
-                unsafe {
-                    Product {
-                        m,
-                        n,
-                        k,
-                        a,
-                        b,
-                        c,
-                        c_row: n,
-                    }
-                    .run(onto)
-                };
-            };
-            multiply(s.keys, s.values, m, p.transposed(), dy, dv, onto);
-            let v = Strided::rows(self.v, s.values).transposed();
-            multiply(m, s.keys, s.values, dy, v, slopes.as_mut_ptr(), Onto::Zero);
-            let rows = slopes
-                .chunks_exact_mut(s.keys.max(1))
-                .zip(weights.chunks_exact(s.keys.max(1)));
-            for (slope, weight) in rows.take(m) {
-                through_softmax(weight, slope, s.scale());
+        for at in (0..s.keys).step_by(KEYS) {
+            for (i, panel) in panels.iter_mut().enumerate() {
+                let seen = s.seen(panel.first + NR - 1).saturating_sub(at).min(KEYS);
+                if seen > 0 {
+                    let scores = &mut scores[..seen * NR];
+                    let queries = &queries[i * wide..][..wide];
+                    self.block(panel, at, queries, scores, &mut sums[i * deep..][..deep]);
+                }
             }
-            let d = Strided::rows(&slopes, s.keys);
-            let k = Strided::rows(self.k, s.width);
-            let dq = dq.wrapping_add(first * s.width);
-            multiply(m, s.width, s.keys, d, k, dq, Onto::Zero);
-            multiply(s.keys, s.width, m, d.transposed(), q, dk, onto);
         }
+        for (i, panel) in panels.iter().enumerate() {
+            self.finish(panel, &sums[i * deep..][..deep]);
+        }
+    }
+
+    /// The scaled queries from `first` on as `[width, NR]`, zeros beyond the last.
+    ///
+    /// Scores are in units of ln 2, for [`exp2`].
+    fn pack(&self, first: usize, out: &mut [f32]) {
+        let s = self.s;
+        let rows = NR.min(s.queries - first);
+        let factors = [s.scale() * std::f32::consts::LOG2_E; COLUMNS];
+        if rows < NR {
+            out.fill(0.0);
+        }
+        for p in (0..s.width).step_by(COLUMNS) {
+            let size = [rows, COLUMNS.min(s.width - p)];
+            let from = (self.q.at(first, p), self.q.row);
+            // SAFETY: `rows` queries follow the first; `out` has a row for each column.
+            unsafe { transpose(size, from, &factors, (out[p * NR..].as_mut_ptr(), NR)) };
+        }
+    }
+
+    /// Adds the keys from `at` on, for which `scores` has room, to a panel's sums.
+    fn block(
+        &self,
+        panel: &mut Panel,
+        at: usize,
+        queries: &[f32],
+        scores: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        self.score(queries, at, scores);
+        let rows = scores.as_chunks_mut().0;
+        if self.s.causal {
+            hide_later(rows, at, panel.first);
+        }
+        let factor = weigh(rows, panel);
+        if at > 0 {
+            rescale(sums.as_chunks_mut().0, &factor);
+        }
+        self.collect(scores, at, sums);
+    }
+
+    /// `scores = K Qᵀ` of the keys from `at` on.
+    fn score(&self, queries: &[f32], at: usize, scores: &mut [f32]) {
+        let width = self.s.width;
+        for p in (0..width).step_by(KC) {
+            for (i, rows) in row_runs(scores.len() / NR) {
+                let start = self.k.at(at + i, p);
+                let a = Strided { start, ..self.k };
+                let b = &queries[p * NR..];
+                tile(rows, KC.min(width - p), a, b, &mut scores[i * NR..], p > 0);
+            }
+        }
+    }
+
+    /// `sums += Vᵀ weights` over the keys from `at` on; the first block finds nothing there yet.
+    fn collect(&self, weights: &[f32], at: usize, sums: &mut [f32]) {
+        let v = self.v.transposed();
+        for (i, rows) in row_runs(self.s.values) {
+            let start = v.at(i, at);
+            let a = Strided { start, ..v };
+            let depth = weights.len() / NR;
+            tile(rows, depth, a, weights, &mut sums[i * NR..], at > 0);
+        }
+    }
+
+    /// Divides a panel's sums by those of its weights, and puts them in place.
+    fn finish(&self, panel: &Panel, sums: &[f32]) {
+        let s = self.s;
+        let size = [s.values, NR.min(s.queries - panel.first)];
+        let step = s.heads * s.values;
+        let to = (self.out.wrapping_add(panel.first * step), step);
+        let factors = panel.total.map(f32::recip);
+        // SAFETY: `sums` has `values` rows; these queries of the result are this task's alone.
+        unsafe { transpose(size, (sums.as_ptr(), NR), &factors, to) };
+    }
+}
+
+/// `c = a b`, or `c += a b`, for a few rows of [`NR`]; `a` holds `rows × depth`.
+fn tile(rows: usize, depth: usize, a: Strided, b: &[f32], c: &mut [f32], onto: bool) {
+    assert!(b.len() >= depth * NR && c.len() >= rows * NR);
+    let c = c.as_mut_ptr();
+    let start = match onto {
+        true => Start::Tile(c, NR),
+        false => Start::zero(),
+    };
+    let tile = Tile {
+        rows,
+        depth,
+        a,
+        b: b.as_ptr(),
+        c,
+        c_row: NR,
+        start,
+    };
+    // SAFETY: `b` and `c` were just measured; `a` lies within keys or values, which `Rows`
+    // measured.
+    unsafe { tile.run() }
+}
+
+/// Takes from queries, the first of which is `first`, the keys that stand after them: `scores`
+/// are of the keys from `at` on.
+fn hide_later(scores: &mut [[f32; NR]], at: usize, first: usize) {
+    for (i, row) in scores.iter_mut().enumerate() {
+        let earlier = (at + i).saturating_sub(first).min(NR);
+        row[..earlier].fill(f32::NEG_INFINITY);
     }
 }
 
 multiversion! {
-    /// The softmax of `row · scale`, in place.
-    fn softmax(row: &mut [f32], scale: f32) = softmax_body
+    /// Makes scores weights, whose sums `panel` gets; says what older sums must be multiplied
+    /// with. A score of −∞ has no weight.
+    fn weigh(scores: &mut [[f32; NR]], panel: &mut Panel) -> [f32; NR] = weigh_body
 }
 multiversion! {
-    /// From the gradient of the weights to that of the unscaled scores, in place:
-    /// `w · (d − Σ w d) · scale`.
-    fn through_softmax(weight: &[f32], d: &mut [f32], scale: f32) = through_softmax_body
+    /// Multiplies each row with the factors.
+    fn rescale(rows: &mut [[f32; NR]], factors: &[f32; NR]) = rescale_body
 }
 
+/// Half of the lanes at a time: what the loop needs then stays in registers.
 #[inline(always)]
-fn softmax_body<const FMA: bool>(row: &mut [f32], scale: f32) {
-    let mut lanes = [f32::NEG_INFINITY; super::simd::LANES];
-    let (blocks, rest) = row.as_chunks::<{ super::simd::LANES }>();
-    for block in blocks {
-        for (lane, x) in lanes.iter_mut().zip(block) {
-            *lane = if *x > *lane { *x } else { *lane };
+fn weigh_body<const FMA: bool>(scores: &mut [[f32; NR]], panel: &mut Panel) -> [f32; NR] {
+    const HALF: usize = NR / 2;
+    let before = panel.high;
+    for row in scores.iter() {
+        for (high, x) in panel.high.iter_mut().zip(row) {
+            *high = if *x > *high { *x } else { *high };
         }
     }
-    let high = lanes
-        .iter()
-        .chain(rest)
-        .fold(f32::NEG_INFINITY, |a, b| a.max(*b));
-    for x in row.iter_mut() {
-        *x = exp::<FMA>((*x - high) * scale);
-    }
-    let total: f64 = sum_blocks(row, |row, i| row[i]);
-    let factor = (1.0 / total) as f32;
-    for x in row.iter_mut() {
-        *x *= factor;
-    }
-}
-
-#[inline(always)]
-fn sum_blocks(row: &[f32], term: impl Fn(&[f32], usize) -> f32) -> f64 {
-    let blocks = row.chunks(super::simd::BLOCK);
-    blocks
-        .map(|b| f64::from(lane_sum(b.len(), |i| term(b, i))))
-        .sum()
-}
-
-#[inline(always)]
-fn through_softmax_body<const FMA: bool>(weight: &[f32], d: &mut [f32], scale: f32) {
-    let mut lanes = [0.0_f32; super::simd::LANES];
-    for (weight, d) in weight.chunks(lanes.len()).zip(d.chunks(lanes.len())) {
-        for (lane, (w, d)) in lanes.iter_mut().zip(weight.iter().zip(d)) {
-            *lane = madd::<FMA>(*w, *d, *lane);
+    let mut factors = [0.0; NR];
+    for h in [0, HALF] {
+        // Never −∞, which would leave NaN where the next block may bring a finite score.
+        let high: [f32; HALF] = std::array::from_fn(|l| panel.high[h + l].max(f32::MIN));
+        let factor: [f32; HALF] = std::array::from_fn(|l| exp2::<FMA>(before[h + l] - high[l]));
+        let mut total: [f32; HALF] = std::array::from_fn(|l| panel.total[h + l] * factor[l]);
+        for row in scores.iter_mut() {
+            for (l, total) in total.iter_mut().enumerate() {
+                row[h + l] = exp2::<FMA>(row[h + l] - high[l]);
+                *total += row[h + l];
+            }
         }
+        panel.total[h..][..HALF].copy_from_slice(&total);
+        factors[h..][..HALF].copy_from_slice(&factor);
     }
-    let mean = fold(lanes);
-    for (w, d) in weight.iter().zip(d) {
-        *d = w * (*d - mean) * scale;
+    factors
+}
+
+#[inline(always)]
+fn rescale_body<const FMA: bool>(rows: &mut [[f32; NR]], factors: &[f32; NR]) {
+    for row in rows {
+        for (x, factor) in row.iter_mut().zip(factors) {
+            *x *= factor;
+        }
     }
 }

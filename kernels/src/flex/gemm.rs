@@ -49,7 +49,7 @@ impl Strided {
         }
     }
 
-    fn at(self, i: usize, j: usize) -> *const f32 {
+    pub(crate) fn at(self, i: usize, j: usize) -> *const f32 {
         self.start.wrapping_add(i * self.row + j * self.col)
     }
 }

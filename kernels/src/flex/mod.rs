@@ -8,12 +8,14 @@
 
 mod act;
 mod attention;
+mod attention_gradient;
 mod conv;
 mod gemm;
 mod linear;
 mod memory;
 mod norm;
 pub(crate) mod simd;
+mod transpose;
 mod winograd;
 
 use burn::backend::tensor::FloatTensor;
@@ -32,6 +34,24 @@ impl View {
 
     fn values(&self) -> &[f32] {
         self.0.storage()
+    }
+
+    /// As [`View::new`], but the rows of a tensor `[b, heads, n, width]` may lie apart, as they
+    /// do where heads were split off a projection: only torn rows are copied.
+    fn of_rows(x: FlexTensor) -> Self {
+        let steps = x.layout().strides();
+        match steps[3] == 1 && steps.iter().all(|step| *step >= 0) {
+            true => Self(x),
+            false => Self::new(x),
+        }
+    }
+
+    /// Where the rows of a view [`of_rows`](View::of_rows) lie.
+    fn rows(&self) -> attention::Rows<'_> {
+        let layout = self.0.layout();
+        let steps = std::array::from_fn(|i| layout.strides()[i].unsigned_abs());
+        let values = &self.0.storage()[layout.start_offset()..];
+        attention::Rows::new(values, self.dims(), steps)
     }
 
     fn dims<const D: usize>(&self) -> [usize; D] {
@@ -73,15 +93,22 @@ fn conv_sizes(x: &View, weight: &View, options: ConvOptions) -> conv::Sizes {
     }
 }
 
-fn attention_sizes(q: &View, k: &View, v: &View) -> attention::Sizes {
-    let ([b, heads, queries, width], [_, _, keys, values]) = (q.dims(), v.dims());
-    debug_assert_eq!(k.dims(), [b, heads, keys, width]);
+fn attention_sizes(q: &View, k: &View, v: &View, causal: bool) -> attention::Sizes {
+    let ([batch, heads, queries, width], [_, _, keys, values]) = (q.dims(), v.dims());
+    assert_eq!(k.dims(), [batch, heads, keys, width], "keys of these sizes");
+    assert_eq!(
+        v.dims(),
+        [batch, heads, keys, values],
+        "values of these sizes"
+    );
     attention::Sizes {
-        pairs: b * heads,
+        batch,
+        heads,
         queries,
         keys,
         width,
         values,
+        causal,
     }
 }
 
@@ -157,12 +184,13 @@ impl LdmOps for Flex {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        causal: bool,
     ) -> FloatTensor<Self> {
-        let [q, k, v] = [q, k, v].map(View::new);
-        let sizes = attention_sizes(&q, &k, &v);
-        let [b, heads, n, _] = q.dims();
-        let y = attention::forward(q.values(), k.values(), v.values(), sizes);
-        tensor(y, [b, heads, n, sizes.values])
+        let [q, k, v] = [q, k, v].map(View::of_rows);
+        let s = attention_sizes(&q, &k, &v, causal);
+        let y = attention::forward(q.rows(), k.rows(), v.rows(), s);
+        // Heads side by side in memory: joining them is free.
+        tensor(y, [s.batch, s.queries, s.heads, s.values]).transpose(1, 2)
     }
 }
 
@@ -240,12 +268,13 @@ impl LdmGradients for Flex {
     fn ldm_attention_gradient(
         inputs: [FloatTensor<Self>; 3],
         dy: FloatTensor<Self>,
+        causal: bool,
         needed: [bool; 3],
     ) -> [Option<FloatTensor<Self>>; 3] {
         let ([q, k, v], dy) = (inputs.map(View::new), View::new(dy));
-        let sizes = attention_sizes(&q, &k, &v);
+        let sizes = attention_sizes(&q, &k, &v, causal);
         let [dq, dk, dv] =
-            attention::gradient(q.values(), k.values(), v.values(), dy.values(), sizes);
+            attention_gradient::gradient(q.values(), k.values(), v.values(), dy.values(), sizes);
         asked([q.like(dq), k.like(dk), v.like(dv)], needed)
     }
 }
@@ -260,4 +289,20 @@ fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
 fn asked(all: [FlexTensor; 3], needed: [bool; 3]) -> [Option<FlexTensor>; 3] {
     let mut needed = needed.into_iter();
     all.map(|x| needed.next().unwrap_or_default().then_some(x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_split_and_joined_without_a_copy() {
+        let (b, n, heads, d) = (2, 20, 3, 8);
+        let x = tensor(vec![0.5; b * n * heads * d], [b, n, heads, d]).transpose(1, 2);
+        let view = View::of_rows(x.clone());
+        assert_eq!(view.0.layout(), x.layout());
+        let y = Flex::ldm_attention(x.clone(), x.clone(), x, false);
+        assert_eq!(y.layout().shape().to_vec(), [b, heads, n, d]);
+        assert!(y.transpose(1, 2).is_contiguous());
+    }
 }
