@@ -97,7 +97,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// `softmax(q kᵀ / √d) v`, in memory `[b, queries, heads, values]`. The tensors have these sizes.
+/// `softmax(q kᵀ / √d) v` of tensors of these sizes, in memory `[b, queries, heads, values]`.
 pub(crate) fn forward(q: Rows<'_>, k: Rows<'_>, v: Rows<'_>, s: Sizes) -> Vec<f32> {
     let panels = s.queries.div_ceil(NR);
     let each = (s.pairs() * panels / TASKS).clamp(1, PANELS);
