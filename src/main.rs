@@ -45,6 +45,10 @@ use std::process::ExitCode;
 use args::Command;
 use terminal::Terminal;
 
+/// Large buffers are kept for the next layer; `watch` gives them back when it waits.
+#[global_allocator]
+static MEMORY: ldm_nodes::memory::Large = ldm_nodes::memory::Large;
+
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {

@@ -348,6 +348,9 @@ impl Session {
         if self.again {
             self.start();
         }
+        if self.running.is_none() {
+            ldm_nodes::memory::trim();
+        }
     }
 
     /// Remembers what the run read, so that the same content saved again is known.

@@ -12,6 +12,9 @@ use std::time::Instant;
 use burn::tensor::{Device, Tensor, TensorData};
 use ldm_kernels::{self as ours, Padding, reference};
 
+#[global_allocator]
+static MEMORY: ours::memory::Large = ours::memory::Large;
+
 fn main() {
     let threads = std::env::args()
         .nth(1)

@@ -6,12 +6,14 @@
 //! - On the CPU in f32 they run our kernels, whose bits do not depend on the number of threads.
 //!   Elsewhere (CUDA, other dtypes) they are the reference.
 //! - [`device::open`] is the only way in this project to come by a device.
+//! - [`memory`] is an allocator that a program may install; nothing here depends on it.
 //!
 //! Not here: layers with parameters and networks (`ldm-models`).
 
 mod autodiff;
 pub mod device;
 mod flex;
+pub mod memory;
 mod ops;
 pub mod reference;
 

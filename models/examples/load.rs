@@ -21,6 +21,9 @@ use ldm_models::weights::{Family, KeyTable, NoPatch, TensorFile, detect, load};
 
 type Failed = Box<dyn std::error::Error>;
 
+#[global_allocator]
+static MEMORY: ldm_models::memory::Large = ldm_models::memory::Large;
+
 #[allow(clippy::print_stdout)] // What it measures is what it is for.
 fn main() -> Result<(), Failed> {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -34,4 +34,4 @@ pub mod upscale;
 pub mod weights;
 
 // Programs open a device through this crate: no room above it knows the kernels.
-pub use ldm_kernels::device;
+pub use ldm_kernels::{device, memory};

@@ -91,6 +91,7 @@ pub use choices::Chosen;
 pub use guidance::{Guidance, RescaleOf};
 pub use ldm_models::device::{DeviceChoice, DeviceError};
 pub use ldm_models::inspect::{self, Inspected};
+pub use ldm_models::memory;
 pub use list::list;
 pub use machine::{Machine, Precision};
 pub use weights::Weights;
