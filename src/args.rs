@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
-use ldm_nodes::{DeviceChoice, Precision};
+use ldm_nodes::{DeviceChoice, Isa, Precision};
 
 use crate::settings::Bytes;
 use crate::show::Format;
@@ -147,6 +147,10 @@ pub(crate) struct DeviceArgs {
     /// Compute in `f32`, `f16` or `bf16`; f32 on the CPU and f16 on CUDA when left out.
     #[arg(long, value_name = "TYPE")]
     pub(crate) dtype: Option<Precision>,
+    /// Have the CPU's kernels use `avx2` or `portable` instructions; `auto` takes the widest
+    /// that the CPU has. The last digits of results differ.
+    #[arg(long, default_value = "auto", value_name = "SET")]
+    pub(crate) cpu_isa: Isa,
 }
 
 /// How much of the machine is taken.

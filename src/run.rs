@@ -121,8 +121,13 @@ pub(crate) fn computing(plan: &Plan) -> impl Iterator<Item = &str> {
 
 /// Opens the device and lends it; the answer is what it is.
 pub(crate) fn lend_machine(host: &mut Host, settings: &Settings) -> Result<String, String> {
-    let machine = Machine::open(settings.device, settings.precision, settings.weights)
-        .map_err(|error| error.to_string())?;
+    let machine = Machine::open(
+        settings.device,
+        settings.isa,
+        settings.precision,
+        settings.weights,
+    )
+    .map_err(|error| error.to_string())?;
     let device = machine.why().to_owned();
     host.numerics = machine.numerics();
     // A stream of a GPU belongs to a thread: there the device's lane keeps its own.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use etcetera::BaseStrategy;
 use ldm_engine::{Cache, Disk, Host, Options, Plan, Search};
-use ldm_nodes::{DeviceChoice, Precision};
+use ldm_nodes::{DeviceChoice, Isa, Precision};
 
 use crate::args::{
     BoundsArgs, ExplainArgs, HostArgs, LockArgs, PlanArgs, RunArgs, ShowArgs, StoreArgs, VerifyArgs,
@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) json: bool,
     /// The device asked for.
     pub(crate) device: DeviceChoice,
+    /// The instruction set asked for.
+    pub(crate) isa: Isa,
     /// The number type asked for.
     pub(crate) precision: Option<Precision>,
     /// CPU threads.
@@ -137,6 +139,7 @@ impl Settings {
             json: false,
             locked: false,
             device: host.device.device,
+            isa: host.device.cpu_isa,
             precision: host.device.dtype,
             threads: host.bounds.threads.map_or_else(available, usize::from),
             weights: memory - results,

@@ -12,6 +12,8 @@ use std::{fmt, str::FromStr};
 
 use burn::tensor::Device;
 
+pub use crate::isa::{Isa, IsaError};
+
 /// Counts changes to kernels that may change the bits of a result; part of every cache key.
 pub const KERNEL_REVISION: u32 = 2;
 
@@ -63,6 +65,14 @@ pub enum DeviceError {
     NotCompiledIn,
     /// CUDA is compiled in, but the GPU of this index did not work; the reason follows.
     Broken(usize, String),
+    /// The instruction set asked for cannot be had.
+    Isa(IsaError),
+}
+
+impl From<IsaError> for DeviceError {
+    fn from(error: IsaError) -> Self {
+        Self::Isa(error)
+    }
 }
 
 impl fmt::Display for DeviceError {
@@ -82,6 +92,7 @@ impl fmt::Display for DeviceError {
                 "the GPU `cuda:{index}` does not work: {why}; check the driver and the \
                  CUDA libraries, or use `--device cpu`"
             ),
+            Self::Isa(error) => error.fmt(f),
         }
     }
 }
@@ -120,11 +131,14 @@ impl OpenDevice {
     }
 }
 
-/// Opens the device asked for, after trying it.
+/// Opens the device asked for, after trying it. What is computed on the CPU of this process
+/// uses `isa` from here on.
 ///
 /// # Errors
-/// When CUDA is asked for by name and is not compiled in or does not work.
-pub fn open(choice: DeviceChoice) -> Result<OpenDevice, DeviceError> {
+/// When CUDA is asked for by name and is not compiled in or does not work; when the CPU does
+/// not have `isa`, or this process computes with another one already.
+pub fn open(choice: DeviceChoice, isa: Isa) -> Result<OpenDevice, DeviceError> {
+    crate::isa::choose(isa)?;
     match choice {
         DeviceChoice::Cpu => Ok(cpu("the CPU, as asked".to_owned())),
         DeviceChoice::Cuda(index) => cuda(index, "as asked"),
@@ -142,7 +156,7 @@ pub fn open(choice: DeviceChoice) -> Result<OpenDevice, DeviceError> {
 }
 
 fn cpu(why: String) -> OpenDevice {
-    let isa = crate::flex::simd::isa_name();
+    let isa = crate::isa::names();
     OpenDevice {
         device: Device::flex(),
         name: "cpu".to_owned(),
@@ -242,7 +256,7 @@ mod tests {
 
     #[test]
     fn auto_always_opens_and_says_why() {
-        let open = open(DeviceChoice::Auto).unwrap();
+        let open = open(DeviceChoice::Auto, Isa::Auto).unwrap();
         assert!(open.why().contains(if open.name() == "cpu" {
             "the CPU"
         } else {
@@ -257,7 +271,9 @@ mod tests {
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn cuda_by_name_without_cuda_names_the_feature() {
-        let error = open(DeviceChoice::Cuda(0)).unwrap_err().to_string();
+        let error = open(DeviceChoice::Cuda(0), Isa::Auto)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("--features cuda"), "{error}");
     }
 

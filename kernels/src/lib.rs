@@ -11,8 +11,10 @@
 //! Not here: layers with parameters and networks (`ldm-models`).
 
 mod autodiff;
+mod count;
 pub mod device;
 mod flex;
+mod isa;
 pub mod memory;
 mod ops;
 pub mod reference;
@@ -20,6 +22,8 @@ pub mod reference;
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Tensor};
 
+use crate::count::counted;
+pub use crate::count::{Dispatches, dispatches};
 use crate::ops::{ConvOptions, LdmOps, NormOptions};
 
 /// Zero rows and columns added around a picture before a convolution, in pixels.
@@ -49,7 +53,7 @@ impl Padding {
 
 /// `x · sigmoid(x)`, any shape.
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    match ours(&x) {
+    match counted(ours(&x)) {
         true => Tensor::from_dispatch(Dispatch::ldm_silu(x.into_dispatch())),
         false => reference::silu(x),
     }
@@ -57,7 +61,7 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 
 /// `x · Φ(x)` with the exact normal distribution function (the erf form), any shape.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    match ours(&x) {
+    match counted(ours(&x)) {
         true => Tensor::from_dispatch(Dispatch::ldm_gelu(x.into_dispatch())),
         false => reference::gelu(x),
     }
@@ -71,7 +75,7 @@ pub fn group_norm(
     groups: usize,
     eps: f64,
 ) -> Tensor<4> {
-    match ours(&x) && ours(&gamma) && ours(&beta) {
+    match counted(ours(&x) && ours(&gamma) && ours(&beta)) {
         true => norm(
             x,
             gamma,
@@ -94,7 +98,7 @@ pub fn group_norm_silu(
     groups: usize,
     eps: f64,
 ) -> Tensor<4> {
-    match ours(&x) && ours(&gamma) && ours(&beta) {
+    match counted(ours(&x) && ours(&gamma) && ours(&beta)) {
         true => norm(
             x,
             gamma,
@@ -122,7 +126,7 @@ pub fn layer_norm<const D: usize>(
         [[width]; 2],
         "layer norm over {width} channels"
     );
-    match ours(&x) && ours(&gamma) && ours(&beta) {
+    match counted(ours(&x) && ours(&gamma) && ours(&beta)) {
         true => Tensor::from_dispatch(Dispatch::ldm_layer_norm(
             x.into_dispatch(),
             gamma.into_dispatch(),
@@ -143,7 +147,7 @@ pub fn conv2d(
     padding: Padding,
 ) -> Tensor<4> {
     check_conv(x.dims(), weight.dims(), stride, padding);
-    if !(ours(&x) && ours(&weight) && bias.as_ref().is_none_or(ours)) {
+    if !counted(ours(&x) && ours(&weight) && bias.as_ref().is_none_or(ours)) {
         return reference::conv2d(x, weight, bias, stride, padding);
     }
     let bias = or_zeros(bias, &weight, weight.dims()[0]);
@@ -167,7 +171,7 @@ pub fn linear<const D: usize>(
         inner,
         "a linear layer takes the width of its weight"
     );
-    if !(ours(&x) && ours(&weight) && bias.as_ref().is_none_or(ours)) {
+    if !counted(ours(&x) && ours(&weight) && bias.as_ref().is_none_or(ours)) {
         return reference::linear(x, weight, bias);
     }
     let bias = or_zeros(bias, &weight, outer);
@@ -194,7 +198,7 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
         [b, heads, m, e],
         "values come for the queries' batch and heads"
     );
-    match ours(&q) && ours(&k) && ours(&v) {
+    match counted(ours(&q) && ours(&k) && ours(&v)) {
         true => Tensor::from_dispatch(Dispatch::ldm_attention(
             q.into_dispatch(),
             k.into_dispatch(),
@@ -213,7 +217,7 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
         [q.dims(); 2],
         "tokens look at themselves and their like"
     );
-    match ours(&q) && ours(&k) && ours(&v) {
+    match counted(ours(&q) && ours(&k) && ours(&v)) {
         true => Tensor::from_dispatch(Dispatch::ldm_attention(
             q.into_dispatch(),
             k.into_dispatch(),

@@ -1,11 +1,12 @@
 //! Every operation against its reference: values, gradients, extremes, and bits on any number
-//! of threads.
+//! of threads; all of it again with each instruction set in force.
 //!
 //! [`TOLERANCE`] was stated first: sums of a few hundred products lose that much in either
 //! order. That it is taken of 1 where the largest value of the reference is smaller came after
 //! a failure: a norm over one number has the gradient 0, and ours was −1.06e-5.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use ldm_kernels::device::{self, DeviceChoice, DeviceError, Isa, IsaError};
 use ldm_kernels::{self as ours, Padding, reference};
 
 /// Of the largest value of the reference, or of 1, the size of what goes in.
@@ -130,7 +131,7 @@ impl Case {
 
     /// The output, and the gradients of `Σ output · weights` for fixed weights.
     fn evaluate(self, inputs: &[Vec<f32>], fast: bool) -> Vec<Vec<f32>> {
-        let device = Device::flex().autodiff();
+        let device = cpu().autodiff();
         let leaf = |v: &Vec<f32>| flat(v, &device).require_grad();
         let leaves: Vec<_> = inputs.iter().map(leaf).collect();
         let y = self.apply(&leaves, fast);
@@ -153,6 +154,18 @@ impl Case {
         };
         self.inputs().into_iter().map(&mut next).collect()
     }
+}
+
+/// Names the instruction set of a process that [`all_of_this_holds_with_each_instruction_set`]
+/// starts.
+const FORCED: &str = "LDM_KERNELS_TEST_ISA";
+
+/// The CPU, with the instruction set that this process is to use.
+fn cpu() -> Device {
+    let forced = std::env::var(FORCED);
+    let isa = forced.map_or(Isa::Auto, |isa| isa.parse().expect("an instruction set"));
+    let open = device::open(DeviceChoice::Cpu, isa).expect("the CPU has it");
+    open.device().clone()
 }
 
 fn flat(values: &[f32], device: &Device) -> Tensor<1> {
@@ -336,7 +349,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn a_token_under_causal_attention_sees_what_attention_over_its_past_sees() {
-    let (device, shape) = (Device::flex(), [2, 3, 77, 16]);
+    let (device, shape) = (cpu(), [2, 3, 77, 16]);
     let count = shape.iter().product();
     let [q, k, v] = [1, 2, 3].map(|seed| {
         let data = TensorData::new(numbers(count, seed), shape);
@@ -401,7 +414,7 @@ fn nan_and_infinity_come_out_where_the_reference_lets_them_out() {
 #[test]
 fn gelu_is_exact_to_a_millionth() {
     let xs: Vec<f32> = (-6000..6000).map(|i| i as f32 * 1e-3).collect();
-    let got = read(ours::gelu(flat(&xs, &Device::flex())));
+    let got = read(ours::gelu(flat(&xs, &cpu())));
     for (x, got) in xs.iter().zip(got) {
         let want = f64::from(*x) * normal_cdf(f64::from(*x));
         assert!(
@@ -424,7 +437,7 @@ fn normal_cdf(x: f64) -> f64 {
 
 #[test]
 fn views_are_read_as_they_look() {
-    let device = Device::flex();
+    let device = cpu();
     let x = flat(&numbers(2 * 6 * 5 * 4, 1), &device)
         .reshape([2, 6, 5, 4])
         .permute([0, 2, 3, 1]);
@@ -485,7 +498,7 @@ fn keys_that_score_minus_infinity_weigh_nothing_even_a_block_of_them() {
 
 #[test]
 fn what_nobody_asked_a_gradient_of_gets_none() {
-    let device = Device::flex().autodiff();
+    let device = cpu().autodiff();
     let x = flat(&numbers(2 * 3 * 8 * 8, 1), &device).reshape([2, 3, 8, 8]);
     let weight = flat(&numbers(4 * 27, 2), &device)
         .reshape([4, 3, 3, 3])
@@ -502,10 +515,42 @@ fn what_nobody_asked_a_gradient_of_gets_none() {
 #[test]
 fn other_dtypes_go_to_the_reference() {
     use burn::tensor::DType;
-    let device = Device::flex();
+    let device = cpu();
     let x = flat(&numbers(100, 1), &device).cast(DType::F64);
     let y = ours::silu(x.clone());
     assert_eq!(y.dtype(), DType::F64);
     let same = y.equal(reference::silu(x)).all();
     assert!(same.into_scalar::<bool>());
+}
+
+#[test]
+fn all_of_this_holds_with_each_instruction_set() {
+    if std::env::var_os(FORCED).is_some() {
+        return;
+    }
+    let sets = match has_avx2() {
+        true => &[Isa::Avx2, Isa::Portable][..],
+        false => &[Isa::Portable],
+    };
+    for isa in sets {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let ended = again.env(FORCED, isa.to_string()).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success(), "{isa}: {said}");
+        assert!(!said.contains(" 0 passed"), "{isa}: {said}");
+    }
+}
+
+fn has_avx2() -> bool {
+    let missing = DeviceError::Isa(IsaError::Missing);
+    device::open(DeviceChoice::Cpu, Isa::Avx2).err() != Some(missing)
+}
+
+#[test]
+fn a_set_that_the_cpu_would_not_take_by_itself_is_named_in_the_numerics() {
+    cpu();
+    let open = device::open(DeviceChoice::Cpu, Isa::Auto).unwrap();
+    let portable = std::env::var(FORCED).is_ok_and(|isa| isa == "portable");
+    let named = open.numerics().contains(" ours portable kernels ");
+    assert_eq!(named, portable && has_avx2(), "{}", open.numerics());
 }

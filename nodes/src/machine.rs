@@ -5,7 +5,7 @@
 use std::str::FromStr;
 
 use burn::tensor::{DType, Device};
-use ldm_models::device::{self, DeviceChoice, DeviceError, OpenDevice};
+use ldm_models::device::{self, DeviceChoice, DeviceError, Isa, OpenDevice};
 
 use crate::weights::Weights;
 
@@ -64,13 +64,15 @@ impl Machine {
     /// `precision` it is f32 on the CPU and f16 on a GPU.
     ///
     /// # Errors
-    /// When a device is asked for by name and does not work.
+    /// When a device is asked for by name and does not work, or an instruction set that the
+    /// CPU does not have.
     pub fn open(
         choice: DeviceChoice,
+        isa: Isa,
         precision: Option<Precision>,
         budget: u64,
     ) -> Result<Self, DeviceError> {
-        let open = device::open(choice)?;
+        let open = device::open(choice, isa)?;
         let usual = if open.name() == "cpu" {
             Precision::F32
         } else {

@@ -62,6 +62,10 @@ fn help_and_version_go_to_stdout_and_misuse_to_stderr() {
         .code(2)
         .says("`f8`")
         .says("`bf16`");
+    lab.run(["run", "a.ron", "--cpu-isa", "avx512"])
+        .code(2)
+        .says("`avx512`")
+        .says("`portable`");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the CPU can do, asked once, and the arithmetic that follows from it.
+//! Arithmetic on slices, for the instruction set in force.
 //!
 //! Promises
 //! - Elementwise functions are written once over slices and compiled twice: for AVX2 with FMA
@@ -6,28 +6,9 @@
 //! - Sums have a fixed shape (16 lanes, blocks of [`BLOCK`], blocks added in f64), so their bits
 //!   follow neither thread count nor vector width.
 //!
-//! Not here: products of matrices (`gemm`).
+//! Not here: products of matrices (`gemm`), which instruction set that is (`isa`).
 
-/// The instruction set that burn's and our kernels use here: part of `numerics`.
-pub(crate) fn isa_name() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    if has_fma() && std::is_x86_feature_detected!("avx512f") {
-        return "avx512";
-    }
-    match has_fma() {
-        true => "avx2+fma",
-        false => "portable",
-    }
-}
-
-/// Whether the AVX2 and FMA versions may be called.
-#[inline]
-pub(crate) fn has_fma() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
-}
+pub(crate) use crate::isa::has_fma;
 
 /// Defines a function that runs `body::<true>` compiled for AVX2 and FMA where the CPU has
 /// them and `body::<false>` elsewhere. `body` must be `#[inline(always)]`.
@@ -43,7 +24,7 @@ macro_rules! multiversion {
                     $body::<true>($($arg),*)
                 }
                 if $crate::flex::simd::has_fma() {
-                    // SAFETY: the CPU was just found to have AVX2 and FMA.
+                    // SAFETY: they are in force only on a CPU that has AVX2 and FMA.
                     return unsafe { fast($($arg),*) };
                 }
             }

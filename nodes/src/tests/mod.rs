@@ -35,7 +35,7 @@ use ldm_models::weights::manifest::{
 };
 use ldm_models::weights::{LatentSpec, Manifest, SaveAs, TensorWriter, save};
 
-use crate::{DeviceChoice, Machine, values::Report};
+use crate::{DeviceChoice, Isa, Machine, values::Report};
 
 /// A folder with models, a picture and a latent, and what graphs in it run with.
 pub(super) struct Lab {
@@ -60,7 +60,7 @@ pub(super) const MODEL: &str = r#"
 impl Lab {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let machine = Machine::open(DeviceChoice::Cpu, None, 1 << 30).unwrap();
+        let machine = Machine::open(DeviceChoice::Cpu, Isa::Auto, None, 1 << 30).unwrap();
         make_model(
             &folder.path().join("weights/text"),
             &Tiny::default(),
@@ -90,7 +90,7 @@ impl Lab {
 
     /// Makes another model beside the first.
     pub(super) fn model(&self, name: &str, tiny: &Tiny) {
-        let machine = Machine::open(DeviceChoice::Cpu, None, 1 << 30).unwrap();
+        let machine = Machine::open(DeviceChoice::Cpu, Isa::Auto, None, 1 << 30).unwrap();
         make_model(
             &self.folder.path().join("weights").join(name),
             tiny,
@@ -100,7 +100,7 @@ impl Lab {
 
     /// Makes a model of a text encoder alone, with CLIP's vocabulary.
     pub(super) fn text_model(&self, name: &str, config: TextConfig) {
-        let machine = Machine::open(DeviceChoice::Cpu, None, 1 << 30).unwrap();
+        let machine = Machine::open(DeviceChoice::Cpu, Isa::Auto, None, 1 << 30).unwrap();
         let folder = self.folder.path().join("weights").join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let network = config.init(machine.device(), 3).unwrap();
