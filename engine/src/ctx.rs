@@ -194,6 +194,14 @@ impl Ctx<'_> {
         port.ins().iter().map(identity).collect()
     }
 
+    /// Where the file or folder is that a setting names, for messages.
+    ///
+    /// # Errors
+    /// When the setting was not looked for: a fault of the kind.
+    pub fn place(&self, path: &ReadPath) -> Result<&Path> {
+        Ok(&Located::of(self.reads, path)?.path)
+    }
+
     /// Opens a file that a setting names; its content is what the key was made of.
     ///
     /// # Errors

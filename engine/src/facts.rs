@@ -7,6 +7,7 @@
 //! Promise: planning reads what `facts` opens and nothing else; it hashes nothing.
 
 use std::any::{Any, TypeId};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::Result;
@@ -21,8 +22,8 @@ use crate::value::Data;
 #[derive(Clone, Default)]
 pub struct FactSet {
     facts: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
-    /// Whether planning found that this output will not be there.
-    pub(crate) absent: bool,
+    /// Why this output will not be there, where planning found that; in words, or none.
+    pub(crate) absent: Option<String>,
 }
 
 impl FactSet {
@@ -89,12 +90,28 @@ impl Facts<'_> {
     /// # Panics
     /// When the kind has no such output: a fault of the kind.
     pub fn absent(&mut self, output: &str) {
-        self.output(output).absent = true;
+        self.absent_because(output, "");
+    }
+
+    /// The same, and why: what links to the output are told, with what to do.
+    ///
+    /// # Panics
+    /// When the kind has no such output: a fault of the kind.
+    pub fn absent_because(&mut self, output: &str, why: impl Into<String>) {
+        self.output(output).absent = Some(why.into());
     }
 
     fn output(&mut self, name: &str) -> &mut FactSet {
         let at = self.kind.outputs.iter().position(|info| info.name == name);
         &mut self.outputs[at.expect("a kind names its own outputs")]
+    }
+
+    /// Where the file or folder is that a setting names, for messages.
+    ///
+    /// # Errors
+    /// When the setting was not looked for: a fault of the kind.
+    pub fn place(&self, path: &ReadPath) -> Result<&Path> {
+        Ok(&Located::of(self.reads, path)?.path)
     }
 
     /// Opens a file that a setting names, to read its header.

@@ -84,8 +84,9 @@
 //!   `text_encoder`), a `#[derive(Outputs)]` struct for several, or `()`.
 //! - [`Node::facts`] infers facts of outputs from facts of inputs; facts are any types of the
 //!   node library. `facts.of::<F, _>(&self.port)`, `facts.give(F)`, `facts.give_on("vae", F)`,
-//!   `facts.absent("vae")`, `facts.open(&self.path)`. It is not called for a node whose settings
-//!   come through `Link`: its outputs have no facts.
+//!   `facts.absent("vae")`, `facts.open(&self.path)`, `facts.place(&self.path)` (for messages
+//!   alone). It is not called for a node whose settings come through `Link`: its outputs have no
+//!   facts.
 //! - Errors: `Error::at("latent", "wants 4 channels, found 16").hint("…")`; `?` takes any `std`
 //!   error. Loops call `ctx.step(i, n)?`; code that outlives the borrow takes
 //!   [`ctx.reporter()`](Ctx::reporter).

@@ -258,13 +258,19 @@ impl<'a> Fields<'a> {
         let Some((_, lit)) = found else {
             return self.absent(info);
         };
+        let outside = |value: &Lit| info.range.as_ref().filter(|range| !range.hold(value));
+        let refused = |range: &Bounds| {
+            let message = format!("`{}` takes {range}, found {}", info.name, lit.value);
+            vec![Mismatch::new(lit.span, message)]
+        };
+        // Before its type is asked, whose own range nobody wants to know.
+        if let (Lit::Int(_), Some(range)) = (&lit.value, outside(&lit.value)) {
+            return Err(refused(range));
+        }
         let value = S::read(lit).map_err(|faults| name_faults(info.name, faults))?;
-        match &info.range {
-            Some(range) if !range.hold(&value.write()) => {
-                let message = format!("`{}` takes {range}, found {}", info.name, lit.value);
-                Err(vec![Mismatch::new(lit.span, message)])
-            }
-            _ => Ok(value),
+        match outside(&value.write()) {
+            Some(range) => Err(refused(range)),
+            None => Ok(value),
         }
     }
 

@@ -72,11 +72,14 @@ impl Planner<'_> {
         let mut inputs = Vec::with_capacity(bound.counts.iter().sum());
         for (info, wire) in wires {
             let facts = facts_of(plan, wire);
-            if facts.absent {
+            if let Some(why) = facts.absent {
                 let from = plan.describe(wire);
                 let message = format!("`{}.{}`: there is no `{from}`", node.name, info.name);
                 let place = node.field_place(Some(info.name));
-                let hint = format!("what was loaded has no {}", info.data);
+                let hint = match why.is_empty() {
+                    true => format!("what was loaded has no {}", info.data),
+                    false => why,
+                };
                 return Err(Diagnostic::error(message).at(&place).hint(hint));
             }
             inputs.push(facts);

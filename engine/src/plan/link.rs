@@ -170,7 +170,11 @@ impl Planner<'_> {
                 if port_text && scope != first {
                     return Err(None);
                 }
-                let value = respan(lit.value, span);
+                // What an input stands for has its places in another text.
+                let value = match declared.is_empty() {
+                    true => lit.value,
+                    false => respan(lit.value, span),
+                };
                 return Ok(Written::Literal(Spanned { value, span }));
             };
             let here = &self.scopes[scope];

@@ -45,6 +45,21 @@ hint: `text` gives a Words: `words: "text"`"#
 }
 
 #[test]
+fn inside_a_choice_the_setting_at_fault_is_marked_and_not_the_choice() {
+    check(
+        "Graph(nodes: {
+    \"s\": Noise(shape: Round(size: 9)),
+}, outputs: {\"s\": \"s\"})",
+        r#"
+error: `size` takes 0.5 to 4.0, found 9
+ --> lab.ron:2:35
+  |
+2 |     "s": Noise(shape: Round(size: 9)),
+  |                                   ^"#,
+    );
+}
+
+#[test]
 fn all_errors_are_reported_at_once_in_the_order_of_the_file() {
     let errors = Lab::new(
         r#"Graph(nodes: {
@@ -117,6 +132,10 @@ fn settings_must_be_of_their_type_and_in_range() {
         (
             r#""s": Scale(size: 11)"#,
             "`s.size` takes 0.0 to 10.0, found 11",
+        ),
+        (
+            r#""s": Say(text: "", weight: -8)"#,
+            "`s.weight` takes 1 to 1000000, found -8",
         ),
         (
             r#""s": Scale(size: NaN)"#,

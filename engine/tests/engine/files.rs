@@ -46,6 +46,8 @@ fn an_output_that_a_file_turns_out_not_to_have_is_an_error_while_planning() {
         errors.contains("`loud.words`: there is no `book.index`"),
         "{errors}"
     );
+    let why = "hint: `index` does not stand in its first line";
+    assert!(errors.contains(why), "{errors}");
 }
 
 #[test]

@@ -299,7 +299,7 @@ impl Node for Open {
     fn facts(&self, facts: &mut Facts) -> Result<()> {
         let text = facts.open(&self.path)?.read_all(1 << 20)?;
         if !text.starts_with(b"index") {
-            facts.absent("index");
+            facts.absent_because("index", "`index` does not stand in its first line");
         }
         Ok(())
     }
