@@ -68,11 +68,8 @@ fn words(path: &Path, found: &Inspected) -> String {
     let mut line = |label: &str, words: String| {
         let _ = writeln!(text, "  {label:<12}  {words}");
     };
-    let size = format!("{:.2} GB", found.bytes as f64 / 1e9);
-    line(
-        "format",
-        format!("{}, {size}, {} tensors", found.format, found.tensors),
-    );
+    let (size, tensors) = (size(found.bytes), counted(found.tensors, "tensor"));
+    line("format", format!("{}, {size}, {tensors}", found.format));
     for network in &found.networks {
         line(network.role, network_words(network));
     }
@@ -81,8 +78,17 @@ fn words(path: &Path, found: &Inspected) -> String {
         let ranks: Vec<String> = adapter.ranks.iter().map(ToString::to_string).collect();
         line("ranks", ranks.join(", "));
         for (target, layers) in &adapter.targets {
-            line("changes", format!("{layers} layers of the {target}"));
+            let layers = counted(*layers, "layer");
+            line("changes", format!("{layers} of the {target}"));
         }
+    }
+    if let Some(inversion) = &found.inversion {
+        let widths: Vec<String> = inversion.widths.iter().map(ToString::to_string).collect();
+        let vectors = counted(inversion.vectors, "vector");
+        line(
+            "learned",
+            format!("{vectors}, {} wide", widths.join(" and ")),
+        );
     }
     if found.networks.is_empty() {
         line("numbers", dtypes(&found.dtypes));
@@ -115,6 +121,24 @@ fn dtypes(dtypes: &std::collections::BTreeMap<String, u64>) -> String {
         .iter()
         .map(|(dtype, count)| format!("{} {dtype}", millions(*count)));
     each.collect::<Vec<_>>().join(", ")
+}
+
+/// `1 tensor`, `2 tensors`
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+/// Bytes in the largest unit of which there is one.
+fn size(bytes: u64) -> String {
+    let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
+    let fits = units.iter().find(|(_, unit)| bytes as f64 >= *unit);
+    match fits {
+        Some((name, unit)) => format!("{:.2} {name}", bytes as f64 / unit),
+        None => format!("{bytes} B"),
+    }
 }
 
 fn millions(count: u64) -> String {

@@ -54,7 +54,12 @@ pub enum Kind {
     /// A [`Value::Floats`].
     Floats,
     /// A [`Value::Name`] of these.
-    Name(fn() -> Vec<&'static str>),
+    Name {
+        /// All of them.
+        known: fn() -> Vec<&'static str>,
+        /// What to write for a name that is none of them, where that is known.
+        instead: fn(&str) -> Option<String>,
+    },
     /// A [`Value::Choice`] of these.
     Choice(fn() -> &'static [Variant]),
 }
@@ -122,6 +127,13 @@ pub trait Choice: Part {
     fn check(&self) -> Result<(), ScheduleError> {
         check(&self.to_value(), Self::variants())
     }
+}
+
+/// The name among `known` that is `name`, else the first that differs from it only in capitals.
+pub fn find(known: &[&'static str], name: &str) -> Option<&'static str> {
+    let alike = |known: &&&str| known.eq_ignore_ascii_case(name);
+    let same = known.iter().find(|known| **known == name);
+    same.or_else(|| known.iter().find(alike)).copied()
 }
 
 fn check(value: &Value, variants: &'static [Variant]) -> Result<(), ScheduleError> {

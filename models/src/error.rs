@@ -130,7 +130,10 @@ const SHOWN: usize = 8;
 
 impl fmt::Display for TensorFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the tensors are not those of the configured network")?;
+        write!(
+            f,
+            "the tensors are not those of the network that this is taken for"
+        )?;
         list(f, "misshapen", &self.misshapen, |(name, wanted, found)| {
             format!("`{name}` is {found:?}, wanted {wanted:?}")
         })?;
@@ -143,7 +146,10 @@ impl fmt::Display for TensorFaults {
         list(f, "of a wrong type", &self.mistyped, |(name, found)| {
             format!("`{name}` holds {found}, wanted F16, BF16, F32 or F64")
         })?;
-        write!(f, "\nuse the configuration that the weights were made with")
+        write!(
+            f,
+            "\nuse a whole file, with the configuration that it was made with"
+        )
     }
 }
 

@@ -20,7 +20,7 @@ use crate::inversion::Inversion;
 use crate::text::TextConfig;
 use crate::unet::UNetConfig;
 use crate::upscale::recognise as recognise_upscaler;
-use crate::weights::detect::Denoiser;
+use crate::weights::detect::{Denoiser, Kind};
 use crate::weights::folder::{self, Coder, Files, Found, Wanted};
 use crate::weights::manifest::{FILE, VaeConfig};
 use crate::weights::{KeyTable, Manifest, TensorFile, contents};
@@ -43,6 +43,9 @@ pub struct Inspected {
     /// What an adapter changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapter: Option<AdapterFound>,
+    /// What a textual inversion has learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inversion: Option<InversionFound>,
     /// What the writer noted.
     pub notes: BTreeMap<String, String>,
     /// Some of the tensors' names, where nothing is known.
@@ -65,9 +68,21 @@ pub struct Network {
     pub dtypes: BTreeMap<String, u64>,
 }
 
+/// A textual inversion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InversionFound {
+    /// How many vectors there are.
+    pub vectors: usize,
+    /// How wide they are, for each text encoder.
+    pub widths: Vec<usize>,
+}
+
 /// An adapter.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AdapterFound {
+    /// The release whose layers it changes, where names and shapes tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
     /// The methods that it uses.
     pub methods: Vec<String>,
     /// The ranks of its matrices.
@@ -142,9 +157,16 @@ impl Inspected {
             let file = self.opened(disk, place)?;
             self.network("vae", about, &network, (&file, &part.table()));
         }
+        for unread in &found.unread {
+            self.faults
+                .push(format!("{}: {}", unread.output, unread.why));
+        }
         if let Some((text, place)) = &found.text {
             let network = text.part.config.init(&Device::flex(), 0)?;
-            let about = text_words(&text.part.config);
+            let mut about = text_words(&text.part.config);
+            if disk.is_folder() && text.tokenizer.is_none() {
+                about += ", without a tokenizer";
+            }
             let file = self.opened(disk, place)?;
             self.network("text_encoder", about, &network, (&file, &text.part.table()));
         }
@@ -234,17 +256,54 @@ impl Inspected {
             self.network("upscale_model", about, &network, (&file, &table));
             return Ok(());
         }
-        if self.tensors < MOST_NAMES && Inversion::open("", &file).is_ok() {
-            "textual inversion".clone_into(&mut self.what);
+        if let Some(inversion) = self.inversion_in(&file) {
+            self.inversion(&inversion);
             return Ok(());
         }
-        let names = file.names();
-        let ranks = ranks(&file);
+        let (names, ranks, is_adapter) = (file.names(), ranks(&file), Adapter::is_one(&file));
         match Adapter::of(file) {
             Ok(adapter) => self.adapter(&adapter, ranks),
-            Err(_) => self.names = names.into_iter().take(MOST_NAMES).collect(),
+            Err(error) => {
+                if is_adapter {
+                    "adapter".clone_into(&mut self.what);
+                    self.faults.push(error.to_string());
+                }
+                self.names = names.into_iter().take(MOST_NAMES).collect();
+            }
         }
         Ok(())
+    }
+
+    /// The inversion in `file`, where a name or a width says that it is one: any small tensor
+    /// could be a vector.
+    fn inversion_in(&self, file: &TensorFile) -> Option<Inversion> {
+        const NAMED: [&str; 3] = ["emb_params", "string_to_param.*", "clip_l"];
+        const WIDTHS: [usize; 4] = [640, 768, 1024, 1280];
+        if self.tensors >= MOST_NAMES {
+            return None;
+        }
+        let named = NAMED.iter().any(|name| file.has(name));
+        let inversion = Inversion::open("", file).ok()?;
+        let like = inversion
+            .sizes()
+            .iter()
+            .any(|(_, width)| WIDTHS.contains(width));
+        (named || like).then_some(inversion)
+    }
+
+    fn inversion(&mut self, inversion: &Inversion) {
+        let sizes = inversion.sizes();
+        let family = match sizes[..] {
+            [(_, 768)] => Some(Kind::Sd1),
+            [(_, 1024)] => Some(Kind::Sd2),
+            [(_, 768), (_, 1280)] => Some(Kind::Sdxl),
+            _ => None,
+        };
+        self.what = made_for("textual inversion", family);
+        self.inversion = Some(InversionFound {
+            vectors: sizes[0].0,
+            widths: sizes.into_iter().map(|(_, width)| width).collect(),
+        });
     }
 
     fn adapter(&mut self, adapter: &Adapter, ranks: Vec<usize>) {
@@ -254,19 +313,30 @@ impl Inspected {
             methods.extend(target.method().map(|method| method.to_string()));
             *targets.entry(target.part().name().to_owned()).or_default() += 1;
         }
-        "adapter".clone_into(&mut self.what);
-        let unknown = adapter.leftover().len();
-        if unknown > 0 {
-            let first = &adapter.leftover()[0];
-            self.faults.push(format!(
-                "{unknown} tensors are not understood: `{first}` is one"
-            ));
+        let family = adapter.family();
+        self.what = made_for("adapter", family);
+        match adapter.leftover() {
+            [] => {}
+            [one] => self.faults.push(format!("`{one}` is not understood")),
+            [first, others @ ..] => {
+                let more = others.len();
+                let fault = format!("`{first}` and {more} more are not understood");
+                self.faults.push(fault);
+            }
         }
         self.adapter = Some(AdapterFound {
+            family: family.map(|family| family.to_string()),
             methods: methods.into_iter().collect(),
             ranks,
             targets,
         });
+    }
+}
+
+fn made_for(what: &str, family: Option<Kind>) -> String {
+    match family {
+        Some(family) => format!("{what} for {family}"),
+        None => what.to_owned(),
     }
 }
 

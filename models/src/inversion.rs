@@ -18,6 +18,7 @@
 
 use std::sync::Arc;
 
+use crate::adapter::Adapter;
 use crate::error::{Error, Result};
 use crate::weights::TensorFile;
 
@@ -63,6 +64,10 @@ impl Inversion {
     /// # Errors
     /// As [`Inversion::of`], and what reading the file says.
     pub fn open(name: &str, file: &TensorFile) -> Result<Self> {
+        if Adapter::is_one(file) {
+            let what = "is an adapter, no embedding: link the model through `ApplyLora`";
+            return Err(Error::wrong_file(file.path(), what));
+        }
         let read = |tensor: String| {
             Ok(NamedTensor {
                 shape: file.shape(&tensor).unwrap_or_default().to_vec(),
@@ -90,18 +95,22 @@ impl Inversion {
         } else if let [tensor] = &tensors[..] {
             Vectors::One(Table::of(tensor)?)
         } else {
-            let names: Vec<&str> = tensors.iter().map(|t| &t.name[..]).take(5).collect();
-            let why = format!(
-                "found {} tensors ({}), wanted one, `string_to_param.*`, or `clip_l` and `clip_g`",
-                tensors.len(),
-                names.join(", ")
-            );
-            return Err(Error::config("textual inversion", why));
+            return Err(Error::config("textual inversion", no_layout(&tensors)));
         };
         Ok(Self {
             name: name.to_owned(),
             vectors,
         })
+    }
+
+    /// How many vectors it has for each text encoder, and how wide they are.
+    pub fn sizes(&self) -> Vec<(usize, usize)> {
+        let tables = match &self.vectors {
+            Vectors::One(table) => vec![table],
+            Vectors::Two { first, second } => vec![first, second],
+        };
+        let size = |table: &Table| (table.rows.len(), table.width);
+        tables.into_iter().map(size).collect()
     }
 
     /// What a prompt calls it.
@@ -133,6 +142,26 @@ impl Inversion {
         );
         Err(Error::config("textual inversion", why))
     }
+}
+
+/// As many names are shown, and so much of each.
+const SHOWN: usize = 2;
+const LONGEST: usize = 40;
+
+fn no_layout(tensors: &[NamedTensor]) -> String {
+    let short = |tensor: &NamedTensor| match tensor.name.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &tensor.name[..at]),
+        None => tensor.name.clone(),
+    };
+    let mut names: Vec<String> = tensors.iter().take(SHOWN).map(short).collect();
+    if tensors.len() > SHOWN {
+        names.push("…".to_owned());
+    }
+    format!(
+        "found {} tensors ({}), wanted one, `string_to_param.*`, or `clip_l` and `clip_g`",
+        tensors.len(),
+        names.join(", ")
+    )
 }
 
 impl Table {
@@ -210,6 +239,26 @@ mod tests {
         let narrow = Inversion::of("cat", vec![tensor("a", &[4])]).unwrap();
         let said = narrow.vectors(0, 1, 6).unwrap_err().to_string();
         assert!(said.contains("`cat` has vectors 4 wide, the text encoder's tokens are 6"));
+    }
+
+    #[test]
+    fn what_is_no_inversion_is_told_in_a_line() {
+        let tensors: Vec<NamedTensor> = (0..9)
+            .map(|i| tensor(&format!("{i}{}", "_block".repeat(30)), &[4]))
+            .collect();
+        let said = Inversion::of("it", tensors).unwrap_err().to_string();
+        assert!(said.contains("found 9 tensors (0_block") && said.contains("…, 1_block"));
+        assert!(said.chars().count() < 200, "{said}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("style.safetensors");
+        let mut writer = crate::weights::TensorWriter::default();
+        let device = burn::tensor::Device::flex();
+        let down = burn::tensor::Tensor::<2>::zeros([1, 4], &device);
+        writer.tensor("lora_unet_conv_in.lora_down.weight", &down);
+        writer.write(&path, crate::weights::SaveAs::F32).unwrap();
+        let file = TensorFile::open(&path).unwrap();
+        let said = Inversion::open("style", &file).unwrap_err().to_string();
+        assert!(said.contains("is an adapter, no embedding"), "{said}");
     }
 
     #[test]

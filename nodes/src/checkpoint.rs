@@ -12,7 +12,7 @@ use ldm_models::text::TextConfig;
 use ldm_models::tokenizer::TokenizerFiles;
 use ldm_models::weights::TensorFile;
 use ldm_models::weights::detect::Part;
-use ldm_models::weights::folder::{self, Coder, Files, Found, Place, Reader, Wanted};
+use ldm_models::weights::folder::{self, Coder, Files, Found, Place, Reader, Unread, Wanted};
 
 use crate::values::{
     About, ClassEmbedderAbout, LatentSpace, Model, Names, SpatialRescalerAbout, TextEncoderAbout,
@@ -35,18 +35,25 @@ pub(crate) struct Networks {
     pub(crate) text: Option<Network<TextEncoderAbout>>,
     pub(crate) class: Option<Network<ClassEmbedderAbout>>,
     pub(crate) map: Option<Network<SpatialRescalerAbout>>,
+    unread: Vec<Unread>,
+    /// Where the model was found.
+    found_at: PathBuf,
 }
 
 pub(crate) struct Network<A> {
     pub(crate) about: A,
     names: Names,
     place: Place,
+    /// What a run tells of it.
+    note: Option<String>,
 }
 
 /// A model's files, as planning or a run reaches them.
 pub(crate) trait Reach {
     fn open(&self, path: &ReadPath, inside: &str) -> Result<ldm_engine::OpenFile>;
     fn is_folder(&self, path: &ReadPath) -> bool;
+    /// Where it was found, for messages.
+    fn place(&self, path: &ReadPath) -> Result<&Path>;
 }
 
 impl Reach for Facts<'_> {
@@ -56,6 +63,9 @@ impl Reach for Facts<'_> {
     fn is_folder(&self, path: &ReadPath) -> bool {
         Facts::is_folder(self, path)
     }
+    fn place(&self, path: &ReadPath) -> Result<&Path> {
+        Facts::place(self, path)
+    }
 }
 
 impl Reach for Ctx<'_> {
@@ -64,6 +74,9 @@ impl Reach for Ctx<'_> {
     }
     fn is_folder(&self, path: &ReadPath) -> bool {
         self.file(path).is_err()
+    }
+    fn place(&self, path: &ReadPath) -> Result<&Path> {
+        Ctx::place(self, path)
     }
 }
 
@@ -76,7 +89,8 @@ pub(crate) struct Inside<'a> {
 
 impl<'a> Inside<'a> {
     pub(crate) fn new(reach: &'a dyn Reach, path: &'a ReadPath) -> Self {
-        let shown = PathBuf::from(path.text());
+        let found = reach.place(path).ok();
+        let shown = found.map_or_else(|| PathBuf::from(path.text()), Path::to_path_buf);
         Self { reach, path, shown }
     }
 
@@ -123,6 +137,15 @@ impl Networks {
         wanted: Wanted,
         asked: &Asked<'_>,
     ) -> Result<Self> {
+        Self::looked(reach, path, wanted, asked).map_err(at_path)
+    }
+
+    fn looked(
+        reach: &dyn Reach,
+        path: &ReadPath,
+        wanted: Wanted,
+        asked: &Asked<'_>,
+    ) -> Result<Self> {
         let inside = Inside::new(reach, path);
         let found = Found::look(&inside, wanted, asked.variant)?;
         let factor = found
@@ -151,8 +174,14 @@ impl Networks {
         });
         let text = found.text.map(|(text, place)| {
             let json = words(reach, &text, asked.vocab)?;
+            let silent = text.tokenizer.is_none() && asked.vocab.is_none() && inside.is_folder();
             let about = TextEncoderAbout::new(text.part.config.clone(), json);
-            Ok::<_, Error>(Network::new(about, &text.part, false, place))
+            let network = Network::new(about, &text.part, false, place);
+            let at = inside.shown.display();
+            Ok::<_, Error>(Network {
+                note: silent.then(|| format!("{at} has no tokenizer; {CLIPS_OWN}")),
+                ..network
+            })
         });
         let class = found.class.map(|(part, place)| {
             let config = part.config.clone();
@@ -168,7 +197,43 @@ impl Networks {
             text: text.transpose()?,
             class,
             map,
+            unread: found.unread,
+            found_at: inside.shown,
         })
+    }
+
+    /// That `what` is not among them.
+    pub(crate) fn lacks(&self, what: &str) -> Error {
+        let at = self.found_at.display();
+        let message = format!("{at} holds no {what} that is known here");
+        match &self.unread[..] {
+            [] => Error::at("path", message).hint("`ldm-graph inspect` tells what it is"),
+            unread => {
+                let why: Vec<&str> = unread.iter().map(|unread| &unread.why[..]).collect();
+                Error::at("path", message).hint(why.join("; "))
+            }
+        }
+    }
+
+    /// Why `output` is not among them, where it seems to be.
+    pub(crate) fn why(&self, output: &str) -> String {
+        let found = self.unread.iter().find(|unread| unread.output == output);
+        found.map_or_else(String::new, |unread| unread.why.clone())
+    }
+}
+
+/// What is done without a tokenizer beside a text encoder.
+const CLIPS_OWN: &str = "texts are cut by CLIP's own words; `vocab` names others";
+
+/// The error at the path, unless it is at another field.
+pub(crate) fn at_path(error: Error) -> Error {
+    if error.field().is_some() || error.is_stopped() {
+        return error;
+    }
+    let at = Error::at("path", error.message());
+    match error.hint_text() {
+        Some(hint) => at.hint(hint),
+        None => at,
     }
 }
 
@@ -183,6 +248,7 @@ impl<A: About> Network<A> {
             about,
             names,
             place,
+            note: None,
         }
     }
 
@@ -195,7 +261,7 @@ impl<A: About> Network<A> {
         if self.names.averaged {
             file = file.averaged()?;
         }
-        fitting(self.about, &file, &self.names)
+        fitting(self.about, &file, &self.names).map_err(at_path)
     }
 
     /// The handle.
@@ -203,6 +269,9 @@ impl<A: About> Network<A> {
     /// # Errors
     /// When a file cannot be read.
     pub(crate) fn handle(self, ctx: &Ctx<'_>, path: &ReadPath) -> Result<Model<A>> {
+        if let Some(note) = self.note {
+            ctx.reporter().note(note);
+        }
         let place = self.place.into_iter();
         let files = place.map(|(inside, before)| Ok((ctx.file_in(path, &inside)?, before)));
         let files: Vec<(FileRef, String)> = files.collect::<Result<_>>()?;

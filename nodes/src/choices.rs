@@ -86,7 +86,7 @@ fn shape(kind: Kind) -> Shape {
         Kind::Int => usize::shape(),
         Kind::Float => Shape::Float,
         Kind::Floats => Vec::<f64>::shape(),
-        Kind::Name(_) => Shape::Text,
+        Kind::Name { .. } => Shape::Text,
         Kind::Choice(variants) => Shape::Choice(shown(variants())),
     }
 }
@@ -136,7 +136,7 @@ fn read_choice(
             Kind::Int => fields.take::<usize>(info).map(|n| Value::Int(n as u64)),
             Kind::Float => fields.take::<f64>(info).map(Value::Float),
             Kind::Floats => fields.take::<Vec<f64>>(info).map(Value::Floats),
-            Kind::Name(known) => read_name(given(lit, field), field, &known()),
+            Kind::Name { known, instead } => read_name(given(lit, field), field, (known, instead)),
             Kind::Choice(inner) => match given(lit, field) {
                 Some(lit) => read_choice(lit, inner()),
                 None => Ok(field.default.clone()),
@@ -170,7 +170,7 @@ fn given<'a>(lit: &'a Spanned<Lit>, field: &choice::Field) -> Option<&'a Spanned
 fn read_name(
     lit: Option<&Spanned<Lit>>,
     field: &choice::Field,
-    known: &[&'static str],
+    (known, instead): (fn() -> Vec<&'static str>, fn(&str) -> Option<String>),
 ) -> Result<Value, Vec<Mismatch>> {
     let Some(lit) = lit else {
         return Ok(field.default.clone());
@@ -180,12 +180,13 @@ fn read_name(
         faults[0].message = format!("`{}` {}", field.name, faults[0].message);
         return Err(faults);
     };
-    match known.iter().find(|name| *name == text) {
+    let known = known();
+    match choice::find(&known, text) {
         Some(name) => Ok(Value::Name(name)),
         None => {
             let message = format!("there is no {} `{text}`", field.name);
             let mut fault = Mismatch::new(lit.span, message);
-            fault.hint = names::hint(text, known.iter().copied());
+            fault.hint = instead(text).or_else(|| names::hint(text, known.iter().copied()));
             Err(vec![fault])
         }
     }

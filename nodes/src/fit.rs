@@ -195,8 +195,12 @@ impl Fit<'_> {
     fn check_vector(&self, port: &str, known: Option<[usize; 2]>) -> Result<()> {
         let same = "use the text encoder of the same model";
         let (wanted, what, hint) = match self.unet.config.label {
+            None if known.is_some_and(|[_, width]| width == CLASS) => {
+                let message = "this UNet was trained without classes, it cannot be told one";
+                return Err(Error::at(port, message).hint("leave `SetClass` out"));
+            }
             None => return Ok(()),
-            Some(LabelConfig::Classes(_)) => (1, "a class", "`SetClass` gives it one"),
+            Some(LabelConfig::Classes(_)) => (CLASS, "a class", "`SetClass` gives it one"),
             Some(LabelConfig::Vector(wanted)) => (wanted, "a vector", same),
         };
         match known {
@@ -228,6 +232,9 @@ impl Fit<'_> {
         check_batch(port, hint.batch, self.latent.batch)
     }
 }
+
+/// How wide a class is as a vector, which no text encoder's is.
+const CLASS: usize = 1;
 
 const SAME: &str = "use the autoencoder of the same model";
 

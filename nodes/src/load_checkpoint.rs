@@ -1,9 +1,9 @@
 //! `LoadCheckpoint`: the networks of a model that others made.
 
-use ldm_engine::{Ctx, Error, Facts, Node, Outputs, ReadPath, Result};
+use ldm_engine::{Ctx, Facts, Node, Outputs, ReadPath, Result};
 use ldm_models::weights::folder::Wanted;
 
-use crate::checkpoint::{Asked, Network, Networks};
+use crate::checkpoint::{Asked, Network, Networks, at_path};
 use crate::values::{About, ClassEmbedder, Model, SpatialRescaler, TextEncoder, Unet, Vae};
 
 /// Opens a model as others write it: one file (`.safetensors`, or a checkpoint of PyTorch), or
@@ -60,14 +60,14 @@ impl LoadCheckpoint {
         &self,
         facts: &mut Facts<'_>,
         output: &str,
-        found: Option<Network<A>>,
+        found: Result<Network<A>, String>,
     ) -> Result<()> {
         match found {
-            Some(network) => {
+            Ok(network) => {
                 let about = network.fitting(facts, &self.path)?;
                 facts.give_on(output, about);
             }
-            None => facts.absent(output),
+            Err(why) => facts.absent_because(output, why),
         }
         Ok(())
     }
@@ -86,20 +86,33 @@ impl Node for LoadCheckpoint {
     type Out = Loaded;
 
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
-        let found = Networks::look(facts, &self.path, Wanted::ALL, &self.asked())?;
+        let mut found = Networks::look(facts, &self.path, Wanted::ALL, &self.asked())?;
         if found.unet.is_none() && found.vae.is_none() && found.text.is_none() {
-            let message = "holds no network that is known here";
-            let hint = "`ldm-graph inspect` tells what it is";
-            return Err(Error::at("path", message).hint(hint));
+            return Err(found.lacks("network"));
         }
         if let Some(text) = &found.text {
-            text.about.tokenizer()?;
+            text.about.tokenizer().map_err(at_path)?;
         }
-        self.give(facts, "unet", found.unet)?;
-        self.give(facts, "vae", found.vae)?;
-        self.give(facts, "text_encoder", found.text)?;
-        self.give(facts, "class_embedder", found.class)?;
-        self.give(facts, "spatial_rescaler", found.map)
+        let (unet, vae, text) = (found.unet.take(), found.vae.take(), found.text.take());
+        let (class, map) = (found.class.take(), found.map.take());
+        let why = |output: &str| found.why(output);
+        self.give(facts, "unet", unet.ok_or_else(|| why("unet")))?;
+        self.give(facts, "vae", vae.ok_or_else(|| why("vae")))?;
+        self.give(
+            facts,
+            "text_encoder",
+            text.ok_or_else(|| why("text_encoder")),
+        )?;
+        self.give(
+            facts,
+            "class_embedder",
+            class.ok_or_else(|| why("class_embedder")),
+        )?;
+        self.give(
+            facts,
+            "spatial_rescaler",
+            map.ok_or_else(|| why("spatial_rescaler")),
+        )
     }
 
     fn run(&self, ctx: &mut Ctx<'_>) -> Result<Loaded> {

@@ -1,9 +1,12 @@
 //! `LoadControlNet`: a network that steers a UNet by a picture, from its file or folder.
 
+use std::path::Path;
+
 use ldm_engine::{Ctx, Error, Facts, FileRef, Node, OpenFile, ReadPath, Result};
 use ldm_models::control::Hints;
 use ldm_models::weights::{Family, TensorFile};
 
+use crate::checkpoint::at_path;
 use crate::values::{ControlAbout, ControlNet};
 
 /// Opens a ControlNet or a T2I-Adapter: a file, or a folder of diffusers.
@@ -42,24 +45,15 @@ fn about(weights: OpenFile, config: Option<OpenFile>) -> Result<(ControlAbout, F
 }
 
 fn hints(file: OpenFile) -> Result<Hints> {
+    let at = file.path().display().to_string();
     let text = String::from_utf8(file.read_all(MOST_BYTES)?)?;
-    Hints::read(&text).map_err(|what| Error::new(format!("its {CONFIG} {what}")))
+    Hints::read(&text).map_err(|what| Error::new(format!("{at} {what}")))
 }
 
-fn no_weights() -> Error {
-    let message = format!(
-        "is a folder without weights: none of {}",
-        WEIGHTS.join(", ")
-    );
+fn no_weights(folder: &Path) -> Error {
+    let (at, names) = (folder.display(), WEIGHTS.join(", "));
+    let message = format!("{at} is a folder without weights: none of {names}");
     Error::new(message).hint("name the file itself")
-}
-
-fn at_path(error: &Error) -> Error {
-    let at = Error::at("path", error.message());
-    match error.hint_text() {
-        Some(hint) => at.hint(hint),
-        None => at,
-    }
 }
 
 impl LoadControlNet {
@@ -70,7 +64,10 @@ impl LoadControlNet {
         let mut weights = WEIGHTS.iter();
         let weights = weights.find_map(|name| facts.open_in(&self.path, name).ok());
         let config = facts.open_in(&self.path, CONFIG).ok();
-        Ok(about(weights.ok_or_else(no_weights)?, config)?.0)
+        match weights {
+            Some(weights) => Ok(about(weights, config)?.0),
+            None => Err(no_weights(facts.place(&self.path)?)),
+        }
     }
 
     /// The file of the weights, and the configuration beside it.
@@ -88,7 +85,7 @@ impl Node for LoadControlNet {
     type Out = ControlNet;
 
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
-        let about = self.look(facts).map_err(|e| at_path(&e))?;
+        let about = self.look(facts).map_err(at_path)?;
         facts.give(about);
         Ok(())
     }
@@ -96,7 +93,7 @@ impl Node for LoadControlNet {
     fn run(&self, ctx: &mut Ctx<'_>) -> Result<ControlNet> {
         let (weights, config) = self.files(ctx)?;
         let config = config.map(|file| file.open()).transpose()?;
-        let (about, family) = about(weights.open()?, config).map_err(|e| at_path(&e))?;
+        let (about, family) = about(weights.open()?, config).map_err(at_path)?;
         ControlNet::in_file(about, weights, family)
     }
 }

@@ -56,9 +56,9 @@ impl Node for LoadModel {
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
         let at_path = |e: Error| Error::at("path", e.message()).hint(HINT);
         if !facts.is_folder(&self.path) {
-            return Err(at_path(Error::new(
-                "is no folder: a model is a folder of files",
-            )));
+            let at = facts.place(&self.path)?.display();
+            let message = format!("{at} is no folder: a model is a folder of files");
+            return Err(at_path(Error::new(message)));
         }
         let file = facts.open_in(&self.path, FILE).map_err(at_path)?;
         let manifest = Manifest::read(&folder_of(file.path())).map_err(|e| at_path(e.into()))?;

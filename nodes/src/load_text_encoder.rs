@@ -1,6 +1,6 @@
 //! `LoadTextEncoder`: what turns words into conditioning, alone.
 
-use ldm_engine::{Ctx, Error, Facts, Node, ReadPath, Result};
+use ldm_engine::{Ctx, Facts, Node, ReadPath, Result};
 use ldm_models::weights::folder::Wanted;
 
 use crate::checkpoint::{Asked, Network, Networks, Reach};
@@ -35,11 +35,9 @@ impl LoadTextEncoder {
             vae: false,
             text: true,
         };
-        let found = Networks::look(reach, &self.path, wanted, &asked)?.text;
-        found.ok_or_else(|| {
-            let hint = "`ldm-graph inspect` tells what it is";
-            Error::at("path", "holds no text encoder that is known here").hint(hint)
-        })
+        let mut found = Networks::look(reach, &self.path, wanted, &asked)?;
+        let text = found.text.take();
+        text.ok_or_else(|| found.lacks("text encoder"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `LoadUnet`: the network that predicts the noise, alone.
 
-use ldm_engine::{Ctx, Error, Facts, Node, ReadPath, Result};
+use ldm_engine::{Ctx, Facts, Node, ReadPath, Result};
 use ldm_models::weights::folder::Wanted;
 
 use crate::checkpoint::{Asked, Network, Networks, Reach};
@@ -38,11 +38,9 @@ impl LoadUnet {
             text: false,
             ..Wanted::ALL
         };
-        let found = Networks::look(reach, &self.path, wanted, &asked)?.unet;
-        found.ok_or_else(|| {
-            let hint = "`ldm-graph inspect` tells what it is";
-            Error::at("path", "holds no UNet that is known here").hint(hint)
-        })
+        let mut found = Networks::look(reach, &self.path, wanted, &asked)?;
+        let unet = found.unet.take();
+        unet.ok_or_else(|| found.lacks("UNet"))
     }
 }
 

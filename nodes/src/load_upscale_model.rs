@@ -1,8 +1,9 @@
 //! `LoadUpscaleModel`: a network that enlarges pictures, from its file.
 
-use ldm_engine::{Ctx, Error, Facts, Node, OpenFile, ReadPath, Result};
+use ldm_engine::{Ctx, Facts, Node, OpenFile, ReadPath, Result};
 use ldm_models::weights::{Family, TensorFile};
 
+use crate::checkpoint::at_path;
 use crate::values::{UpscaleAbout, UpscaleModel};
 
 /// Opens a model that enlarges pictures: ESRGAN and its descendants, Real-ESRGAN, and the
@@ -30,22 +31,14 @@ impl Node for LoadUpscaleModel {
 
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
         let found = facts.open(&self.path).and_then(about);
-        facts.give(found.map_err(|e| at_path(&e))?);
+        facts.give(found.map_err(at_path)?);
         Ok(())
     }
 
     fn run(&self, ctx: &mut Ctx<'_>) -> Result<UpscaleModel> {
         let file = ctx.file(&self.path)?;
-        let about = about(file.open()?).map_err(|e| at_path(&e))?;
+        let about = about(file.open()?).map_err(at_path)?;
         // The names are the description's own; any family but ours asks for them.
         UpscaleModel::in_file(about, file, Family::CompVis)
-    }
-}
-
-fn at_path(error: &Error) -> Error {
-    let at = Error::at("path", error.message());
-    match error.hint_text() {
-        Some(hint) => at.hint(hint),
-        None => at,
     }
 }

@@ -1,6 +1,6 @@
 //! `LoadVae`: an autoencoder, alone.
 
-use ldm_engine::{Ctx, Error, Facts, Node, ReadPath, Result};
+use ldm_engine::{Ctx, Facts, Node, ReadPath, Result};
 use ldm_models::weights::folder::Wanted;
 
 use crate::checkpoint::{Asked, Network, Networks, Reach};
@@ -36,11 +36,9 @@ impl LoadVae {
             text: false,
             ..Wanted::ALL
         };
-        let found = Networks::look(reach, &self.path, wanted, &asked)?.vae;
-        found.ok_or_else(|| {
-            let hint = "`ldm-graph inspect` tells what it is";
-            Error::at("path", "holds no autoencoder that is known here").hint(hint)
-        })
+        let mut found = Networks::look(reach, &self.path, wanted, &asked)?;
+        let vae = found.vae.take();
+        vae.ok_or_else(|| found.lacks("autoencoder"))
     }
 }
 

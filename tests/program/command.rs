@@ -167,6 +167,9 @@ fn a_kind_is_shown_with_what_it_takes_and_a_wrong_one_with_the_nearest() {
         .code(2)
         .says("there is no kind of node `TextEncod`")
         .says("`TextEncode`");
+    lab.run(["nodes", "named"])
+        .code(2)
+        .says("it is a choice for `sampler` of `Denoise`: `ldm-graph nodes Denoise` shows it");
     lab.run(["nodes", "Xyzzy"]).code(2).says("hint: ");
 }
 

@@ -233,3 +233,94 @@ fn what_is_no_weights_is_called_what_it_is() {
         .says("none.ckpt cannot be read");
     lab.run(["inspect"]).code(2).says("FILE");
 }
+
+/// A file of zeros with tensors of these names and shapes.
+fn zeros(lab: &Lab, name: &str, tensors: &[(&str, [usize; 2])]) {
+    let tensors = tensors
+        .iter()
+        .map(|(name, shape)| ((*name).to_owned(), shape.to_vec()));
+    holes(&lab.path(name), &tensors.collect());
+}
+
+#[test]
+fn an_adapter_is_told_with_its_family_and_what_it_changes() {
+    let lab = Lab::new();
+    let attention = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k";
+    let (up, down) = (
+        format!("{attention}.lora_up"),
+        format!("{attention}.lora_down"),
+    );
+    zeros(
+        &lab,
+        "xl.safetensors",
+        &[(&up, [1280, 4]), (&down, [4, 2048])],
+    );
+    let told = lab.run(["inspect", "xl.safetensors"]);
+    for wanted in [
+        "xl.safetensors: adapter for Stable Diffusion XL\n",
+        "1 layer of the UNet",
+        "26.92 kB, 2 tensors",
+    ] {
+        let out = &told.code(0).out;
+        assert!(out.contains(wanted), "wanted {wanted:?} in\n{out}");
+    }
+    let told = lab.run(["inspect", "--json", "xl.safetensors"]);
+    let line: serde_json::Value = serde_json::from_str(&told.code(0).out).unwrap();
+    assert_eq!(line["adapter"]["family"], "Stable Diffusion XL");
+    assert_eq!(line["adapter"]["targets"]["UNet"], 1);
+    zeros(&lab, "half.safetensors", &[(&down, [4, 2048])]);
+    let told = lab.run(["inspect", "half.safetensors"]);
+    let out = &told.code(1).out;
+    assert!(out.contains("half.safetensors: adapter\n"), "{out}");
+    assert!(
+        out.contains("lacks one of the tensors that LoRA is made of"),
+        "{out}"
+    );
+}
+
+#[test]
+fn vectors_are_told_and_small_tensors_are_not_taken_for_any() {
+    let lab = Lab::new();
+    zeros(
+        &lab,
+        "cat.safetensors",
+        &[("clip_l", [3, 768]), ("clip_g", [3, 1280])],
+    );
+    let told = lab.run(["inspect", "cat.safetensors"]);
+    let out = &told.code(0).out;
+    assert!(
+        out.contains("textual inversion for Stable Diffusion XL"),
+        "{out}"
+    );
+    assert!(out.contains("3 vectors, 768 and 1280 wide"), "{out}");
+    let told = lab.run(["inspect", &golden("embedding_web_ui.pt")]);
+    let out = &told.code(0).out;
+    assert!(
+        out.contains(": textual inversion\n") && out.contains("2 vectors, 4 wide"),
+        "{out}"
+    );
+    zeros(&lab, "small.safetensors", &[("foo", [1, 3])]);
+    let told = lab.run(["inspect", "small.safetensors"]);
+    let out = &told.code(0).out;
+    assert!(
+        out.contains("weights of an unknown kind") && out.contains("1 tensor\n"),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_network_without_its_configuration_is_told_of() {
+    let lab = Lab::new();
+    std::fs::create_dir_all(lab.path("folder/unet")).unwrap();
+    zeros(
+        &lab,
+        "folder/unet/diffusion_pytorch_model.safetensors",
+        &[("foo", [1, 3])],
+    );
+    let told = lab.run(["inspect", "folder"]);
+    let out = &told.code(1).out;
+    assert!(
+        out.contains("folder/unet has weights and no `config.json`"),
+        "{out}"
+    );
+}

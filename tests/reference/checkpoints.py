@@ -5,6 +5,7 @@ Writes into OUT/checkpoints:
 - `*.ckpt`       small files of `torch.save`, in its zip archive and in its older stream, with
                  what trainers put around weights; each beside the safetensors file that holds
                  the same tensors.
+- `adapter.pt`, `embedding_*`: a LoRA and textual inversions as trainers pickled them.
 - `compressed`, `bomb`: archives that are packed, which `torch.save` never does.
 - `hostile/*`    pickles that run something when Python reads them. This script reads each one
                  with Python, in a folder of its own, and fails unless that makes the file
@@ -124,6 +125,31 @@ class Call:
         return self.call
 
 
+def adapters(out):
+    """What kohya's trainer, AUTOMATIC1111's and diffusers' wrote with `torch.save`."""
+    g = torch.Generator().manual_seed(6)
+    layer = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
+    lora = {
+        f"{layer}.lora_up.weight": torch.randn(8, 2, generator=g),
+        f"{layer}.lora_down.weight": torch.randn(2, 4, generator=g),
+        f"{layer}.alpha": torch.tensor(2.0),
+    }
+    (out / "adapter.pt").write_bytes(written(lora))
+    vectors = torch.arange(8).float().reshape(2, 4)
+    web_ui = {
+        "string_to_token": {"*": 265},
+        "string_to_param": {"*": torch.nn.Parameter(vectors)},
+        "name": "cat",
+        "step": 1999,
+        "sd_checkpoint": "7460a6fa",
+        "sd_checkpoint_name": "model",
+    }
+    (out / "embedding_web_ui.pt").write_bytes(written(web_ui))
+    (out / "embedding_old.pt").write_bytes(written(web_ui, legacy=True))
+    (out / "embedding_diffusers.bin").write_bytes(written({"<cat>": vectors[0]}))
+    (out / "embedding_bare.pt").write_bytes(written(vectors))
+
+
 def pickled(value, protocol=2):
     return pickle.dumps(value, protocol)
 
@@ -240,6 +266,7 @@ def main(out):
     out = Path(out) / "checkpoints"
     (out / "hostile").mkdir(parents=True, exist_ok=True)
     sound(out)
+    adapters(out)
     bad_archives(out)
     names = []
     for name, content, wanted in hostile():

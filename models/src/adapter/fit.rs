@@ -138,8 +138,11 @@ impl Fit {
             }
             Some(misfit) => misfit.words(part),
         };
+        let family = self.adapter.family();
+        let family = family.map_or_else(String::new, |kind| format!(" (it is one for {kind})"));
         let what = format!(
-            "was made for another model: {fitting} of {wanted} targets fit this {part}; {because}"
+            "was made for another model{family}: {fitting} of {wanted} targets fit this {part}; \
+             {because}"
         );
         Error::wrong_file(self.adapter.path(), what)
     }

@@ -4,6 +4,7 @@
 //! file ── names ── targets ── fit (one network's names and shapes) ── chain ── load
 //!                    │                                                  │
 //!                  method: which pieces, what shape                   merge: the arithmetic
+//!                  family: made for which model
 //! ```
 //!
 //! An adapter is open, its numbers unread, until a network is loaded through a [`Chain`], which
@@ -17,6 +18,7 @@
 //!
 //! Not here: textual inversion, hypernetworks, adapters that are networks of their own.
 
+mod family;
 mod fit;
 mod matrix;
 mod merge;

@@ -8,6 +8,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::{Adapter, Fit, Method, Part};
 use crate::text::TextTransformerConfig;
+use crate::weights::detect::Kind;
 use crate::weights::{Family, KeyTable, SaveAs, TensorFile, TensorWriter};
 
 /// A file of zeros of these shapes, as matrices.
@@ -200,4 +201,38 @@ fn shapes_that_do_not_go_together_are_of_another_model() {
         ("lora_te_model_layers_0_self_attn_q_proj.dora_scale", [7, 1]),
     ]);
     assert!(said.contains("another shape"), "{said}");
+}
+
+#[test]
+fn the_model_that_an_adapter_is_for_is_told_by_its_layers() {
+    const BLOCK: &str = "lora_unet_down_blocks_2_attentions_0_transformer_blocks";
+    const TEXT: &str = "text_model_encoder_layers_0_self_attn_q_proj";
+    let family = |layer: &str, inputs: usize| {
+        let (up, down) = (format!("{layer}.lora_up"), format!("{layer}.lora_down"));
+        let adapter = open(&[(&up, [8, 2]), (&down, [2, inputs])], "").unwrap();
+        adapter.family()
+    };
+    for (layer, inputs, wanted) in [
+        (format!("{BLOCK}_0_attn2_to_k"), 768, Some(Kind::Sd1)),
+        (format!("{BLOCK}_0_attn2_to_v"), 1024, Some(Kind::Sd2)),
+        (format!("{BLOCK}_0_attn2_to_k"), 2048, Some(Kind::Sdxl)),
+        (
+            format!("{BLOCK}_0_attn2_to_k"),
+            1280,
+            Some(Kind::SdxlRefiner),
+        ),
+        (format!("{BLOCK}_0_attn2_to_k"), 32, None),
+        (format!("{BLOCK}_0_attn1_to_k"), 768, None),
+        (format!("{BLOCK}_9_attn1_to_k"), 640, Some(Kind::Sdxl)),
+        (format!("lora_te_{TEXT}"), 768, Some(Kind::Sd1)),
+        (format!("lora_te_{TEXT}"), 1024, Some(Kind::Sd2)),
+        (format!("lora_te1_{TEXT}"), 768, Some(Kind::Sdxl)),
+        (format!("lora_te2_{TEXT}"), 1280, Some(Kind::Sdxl)),
+    ] {
+        assert_eq!(family(&layer, inputs), wanted, "{layer} {inputs}");
+    }
+    let said = fit(&[(Q_UP.0, [5, 2]), (Q_DOWN.0, [2, 768])]);
+    let said = said.check().unwrap_err().to_string();
+    let wanted = "another model (it is one for Stable Diffusion 1): 0 of 1 targets";
+    assert!(said.contains(wanted), "{said}");
 }

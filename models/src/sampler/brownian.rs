@@ -51,7 +51,8 @@ impl BrownianTree {
     /// and dtype.
     pub fn like(&mut self, x: &Tensor<4>, from: f64, to: f64) -> Tensor<4> {
         let [from, to] = [from, to].map(single);
-        let length = (to - from).abs().sqrt();
+        // From a level to itself nothing is added, where a quotient would be none.
+        let length = (to - from).abs().sqrt().max(f64::MIN_POSITIVE);
         let values: Vec<f32> = self
             .between(from, to)
             .iter()
@@ -211,6 +212,14 @@ mod tests {
 
     fn variance(w: &[f64]) -> f64 {
         w.iter().map(|w| w * w).sum::<f64>() / w.len() as f64
+    }
+
+    #[test]
+    fn from_a_level_to_itself_nothing_is_added() {
+        let x = Tensor::<4>::zeros([1, 1, 2, 2], &burn::tensor::Device::flex());
+        let mut motion = BrownianTree::new(3, 0.1, 10.0, &[1, 1, 2, 2]);
+        let added = motion.like(&x, 2.0, 2.0).into_data().try_into_vec::<f32>();
+        assert_eq!(added.unwrap(), [0.0; 4]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::Run;
 use crate::choice::choices;
-use crate::schedule::Level;
+use crate::schedule::{Level, ScheduleError};
 
 choices! {
     /// Whether noise is added before each step.
@@ -27,6 +27,16 @@ choices! {
 }
 
 impl Churn {
+    /// Errors where it is of no noise level.
+    pub(super) fn check(self) -> Result<(), ScheduleError> {
+        match self {
+            Self::On { s_tmin, s_tmax, .. } if s_tmin > s_tmax => Err(ScheduleError::Exclude(
+                "no noise level lies from `s_tmin` up to a lower `s_tmax`: exchange the two",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Lines 4 to 6 of algorithm 2: `x` and its level, raised to σ̂ where there is churn. The
     /// walk has `steps`.
     pub(super) fn raise(

@@ -8,7 +8,7 @@
 use std::sync::LazyLock;
 
 use super::{Bh, DeisTime, FinalAlpha, FinalSigma, SaHabits, Sampler, SolverType, StepNoise};
-use crate::choice::{Choice, Kind, Part, Value};
+use crate::choice::{Choice, Kind, Part, Value, find};
 use crate::schedule::{Aligned, SigmaSchedule, Spacing};
 
 /// The steps' noise of ComfyUI on the CPU.
@@ -252,10 +252,22 @@ impl SamplerName {
 
     /// The name, where it is known.
     pub fn new(name: &str) -> Option<Self> {
-        Self::all()
-            .into_iter()
-            .find(|known| *known == name)
-            .map(Self)
+        find(&Self::all(), name).map(Self)
+    }
+
+    /// What to write for a name that holds a scheduler's too, as A1111's labels did:
+    /// `DPM++ 2M Karras`.
+    pub fn instead(name: &str) -> Option<String> {
+        let breaks = name.match_indices([' ', '_']);
+        let (sampler, scheduler) = breaks.rev().find_map(|(at, _)| {
+            let scheduler = name[at + 1..].replace(' ', "_");
+            Some((Self::new(&name[..at])?, SchedulerName::new(&scheduler)?))
+        })?;
+        let (sampler, scheduler) = (sampler.0, scheduler.0);
+        Some(format!(
+            "a sampler and a scheduler are named apart: write `sampler: \"{sampler}\", \
+             scheduler: \"{scheduler}\"`"
+        ))
     }
 
     /// Every name that is known: ComfyUI's, A1111's, diffusers'.
@@ -291,10 +303,12 @@ impl SchedulerName {
 
     /// The name, where it is known.
     pub fn new(name: &str) -> Option<Self> {
-        Self::all()
-            .into_iter()
-            .find(|known| *known == name)
-            .map(Self)
+        find(&Self::all(), name).map(Self)
+    }
+
+    /// What to write for a name that is unknown: nothing is known of such.
+    pub fn instead(_name: &str) -> Option<String> {
+        None
     }
 
     /// Every name that is known, ComfyUI's nine first.
@@ -318,7 +332,7 @@ macro_rules! names {
     ($($name:ident),+) => {$(
         impl Part for $name {
             fn kind() -> Kind {
-                Kind::Name($name::all)
+                Kind::Name { known: $name::all, instead: $name::instead }
             }
             fn to_value(&self) -> Value {
                 Value::Name(self.0)
@@ -391,6 +405,38 @@ mod tests {
             SamplerName::all().len(),
             "a name is there twice"
         );
+    }
+
+    #[test]
+    fn a_label_with_a_scheduler_in_it_is_told_how_to_write_both() {
+        for (label, sampler, scheduler) in [
+            ("DPM++ 2M Karras", "DPM++ 2M", "karras"),
+            ("DPM++ 2M SDE Exponential", "DPM++ 2M SDE", "exponential"),
+            ("DPM++ SDE Karras", "DPM++ SDE", "karras"),
+            ("Euler SGM Uniform", "Euler", "sgm_uniform"),
+            ("dpmpp_2m_karras", "dpmpp_2m", "karras"),
+        ] {
+            let said = SamplerName::instead(label).unwrap();
+            let wanted = format!("`sampler: \"{sampler}\", scheduler: \"{scheduler}\"`");
+            assert!(said.ends_with(&wanted), "{said}");
+            assert_eq!(SamplerName::new(label), None, "{label}");
+        }
+        for other in ["DPM++ 4M Karras", "Euler Kerras", "Karras", "Euler  "] {
+            assert_eq!(SamplerName::instead(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn capitals_make_no_other_name() {
+        assert_eq!(SamplerName::new("Euler A").unwrap().as_str(), "Euler a");
+        assert_eq!(SamplerName::new("Heun").unwrap().as_str(), "Heun");
+        assert_eq!(SamplerName::new("dpm++ 2m").unwrap().as_str(), "DPM++ 2M");
+        assert_eq!(SchedulerName::new("Karras").unwrap().as_str(), "karras");
+        // Names that only capitals tell apart are of one sampler.
+        for name in SamplerName::all() {
+            let lower = Sampler::named(&name.to_lowercase());
+            assert_eq!(Sampler::named(name), lower, "{name}");
+        }
     }
 
     #[test]

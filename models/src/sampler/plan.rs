@@ -17,7 +17,7 @@ impl Sampler {
     /// Errors when a setting is out of range, or two settings exclude each other.
     pub fn check(&self) -> Result<(), ScheduleError> {
         Choice::check(self)?;
-        let (algorithm, order, end) = match self {
+        match *self {
             Self::DpmMultistep {
                 algorithm,
                 order,
@@ -29,21 +29,16 @@ impl Sampler {
                 order,
                 end,
                 ..
-            } => (*algorithm, *order, *end),
-            _ => return Ok(()),
-        };
-        let for_noise = matches!(algorithm, Algorithm::DpmSolver | Algorithm::SdeDpmSolver);
-        if for_noise && end == FinalSigma::Zero {
-            return Err(ScheduleError::Exclude(
-                "an `algorithm` for the noise cannot end at none: give `end: Least`",
-            ));
+            } => check_dpm(algorithm, order, end),
+            Self::Euler { churn, .. }
+            | Self::Heun { churn, .. }
+            | Self::HeunPp2 { churn, .. }
+            | Self::Dpm2 { churn, .. } => churn.check(),
+            Self::Seeds3 { r1, r2, .. } if r1 >= r2 => Err(ScheduleError::Exclude(
+                "the third call of a step comes behind its second: give `r1` below `r2`",
+            )),
+            _ => Ok(()),
         }
-        if algorithm == Algorithm::SdeDpmSolver && order == 3 {
-            return Err(ScheduleError::Exclude(
-                "`algorithm: SdeDpmSolver` has no third order: give `order` 1 or 2",
-            ));
-        }
-        Ok(())
     }
 
     /// How often a run will call the network; errors as the run would, without running.
@@ -296,4 +291,20 @@ impl Sampler {
             (sigma * sigma + 1.0).sqrt()
         }
     }
+}
+
+/// Errors where the settings of diffusers' DPM-Solvers exclude each other.
+fn check_dpm(algorithm: Algorithm, order: usize, end: FinalSigma) -> Result<(), ScheduleError> {
+    let for_noise = matches!(algorithm, Algorithm::DpmSolver | Algorithm::SdeDpmSolver);
+    if for_noise && end == FinalSigma::Zero {
+        return Err(ScheduleError::Exclude(
+            "an `algorithm` for the noise cannot end at none: give `end: Least`",
+        ));
+    }
+    if algorithm == Algorithm::SdeDpmSolver && order == 3 {
+        return Err(ScheduleError::Exclude(
+            "`algorithm: SdeDpmSolver` has no third order: give `order` 1 or 2",
+        ));
+    }
+    Ok(())
 }

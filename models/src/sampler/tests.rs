@@ -604,6 +604,33 @@ fn a_setting_out_of_range_is_an_error_before_any_work() {
 }
 
 #[test]
+fn settings_that_leave_no_step_to_take_are_refused_before_any_work() {
+    let said = |sampler: &Sampler| sampler.check().unwrap_err().to_string();
+    let churn = |s_tmin, s_tmax| Churn::On {
+        s_churn: 40.0,
+        s_tmin,
+        s_tmax,
+        s_noise: 1.0,
+    };
+    for name in ["Euler", "Heun", "HeunPp2", "Dpm2"] {
+        let on = |churn: Churn| usual(name).with("churn", churn).unwrap();
+        let crossed = said(&on(churn(4.0, 1.0)));
+        assert!(
+            crossed.contains("`s_tmin` up to a lower `s_tmax`"),
+            "{crossed}"
+        );
+        assert_eq!(on(churn(1.0, 1.0)).check(), Ok(()));
+    }
+    let seeds = |r1: f64, r2: f64| {
+        let seeds = usual("Seeds3").with("r1", r1).unwrap();
+        seeds.with("r2", r2).unwrap()
+    };
+    assert!(said(&seeds(0.5, 0.5)).contains("give `r1` below `r2`"));
+    assert!(seeds(0.6, 0.5).check().is_err());
+    assert_eq!(seeds(0.5, 0.6).check(), Ok(()));
+}
+
+#[test]
 fn ddim_leads_back_what_it_led_to_noise() {
     let s = paper();
     let eps = Noise::new(5).tensor(SHAPE, &Device::flex());

@@ -82,6 +82,17 @@ pub struct Found {
     pub class: Option<(Part<ClassEmbedderConfig>, Place)>,
     /// Maps of classes to channels.
     pub map: Option<(Part<SpatialRescalerConfig>, Place)>,
+    /// What was wanted and stands there, and was not taken.
+    pub unread: Vec<Unread>,
+}
+
+/// A network that a folder seems to have, and that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// What it would have been: `unet`, `vae` or `text_encoder`.
+    pub output: &'static str,
+    /// Where it stands, why it was not taken, and what to do.
+    pub why: String,
 }
 
 /// Which networks are looked for.
@@ -142,11 +153,34 @@ pub fn join(
     Ok(TensorFile::joined(each.collect::<Result<Vec<_>>>()?)?.with_known_names())
 }
 
-/// What diffusers calls the folder of each network.
-const UNET: &[&str] = &["unet"];
-const VAE: &[&str] = &["vae", "vqvae"];
-const TEXT: &[&str] = &["text_encoder", "bert"];
-const SECOND: &str = "text_encoder_2";
+/// A network that diffusers keeps in a folder of its own.
+struct Role {
+    /// What nodes call it.
+    output: &'static str,
+    what: &'static str,
+    /// What the folder is called, by age.
+    folders: &'static [&'static str],
+}
+
+const UNET: Role = Role {
+    output: "unet",
+    what: "a UNet",
+    folders: &["unet"],
+};
+const VAE: Role = Role {
+    output: "vae",
+    what: "an autoencoder",
+    folders: &["vae", "vqvae"],
+};
+const TEXT: Role = Role {
+    output: "text_encoder",
+    what: "a text encoder",
+    folders: &["text_encoder", "bert"],
+};
+const SECOND: Role = Role {
+    folders: &["text_encoder_2"],
+    ..TEXT
+};
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
 const CONFIG: &str = "config.json";
 
@@ -188,32 +222,68 @@ impl Model<'_> {
             text: text.zip(placed(wanted.text)),
             class: detect::class_embedder(&file).zip(placed(wanted.text)),
             map: detect::spatial_rescaler(&file).zip(placed(wanted.text)),
+            unread: Vec::new(),
         })
     }
 
     fn folder(&self, wanted: Wanted) -> Result<Found> {
-        Ok(Found {
-            unet: self.network(UNET, wanted.unet, |inside| self.unet(inside))?,
-            vae: self.network(VAE, wanted.vae, |inside| self.vae(inside))?,
+        let mut found = Found {
+            unet: self.network(&UNET, wanted.unet, |inside| self.unet(inside))?,
+            vae: self.network(&VAE, wanted.vae, |inside| self.vae(inside))?,
             text: match wanted.text {
                 true => self.text()?,
                 false => None,
             },
-            class: None,
-            map: None,
-        })
+            ..Found::default()
+        };
+        let missing = [
+            (UNET, wanted.unet && found.unet.is_none()),
+            (VAE, wanted.vae && found.vae.is_none()),
+            (TEXT, wanted.text && found.text.is_none()),
+            (SECOND, wanted.text && found.text.is_none()),
+        ];
+        for (role, _) in missing.into_iter().filter(|(_, missing)| *missing) {
+            found.unread.extend(self.unread(&role)?);
+        }
+        Ok(found)
     }
 
-    /// The network in the first of `folders` that is there; or in the folder itself, where
-    /// that is a network's own.
+    /// Why a folder of this role that has weights gave no network.
+    fn unread(&self, role: &Role) -> Result<Option<Unread>> {
+        for name in role.folders {
+            let Ok(place) = self.weights(&format!("{name}/")) else {
+                continue;
+            };
+            let held = held(&open(self.files, &place)?);
+            let what = match (self.files.has(&format!("{name}/{CONFIG}")), held) {
+                (false, _) => format!(
+                    "has weights and no `{CONFIG}`; put the one beside them that they were \
+                     published with"
+                ),
+                (true, Some(held)) if held == role.what => continue,
+                (true, held) => format!(
+                    "holds {}, wanted {}; fetch that folder again",
+                    held.unwrap_or("no network that is known here"),
+                    role.what
+                ),
+            };
+            let why = format!("{} {what}", self.files.path().join(name).display());
+            let output = role.output;
+            return Ok(Some(Unread { output, why }));
+        }
+        Ok(None)
+    }
+
+    /// The network in the first of the role's folders that is there; or in the folder itself,
+    /// where that is a network's own.
     fn network<T>(
         &self,
-        folders: &[&str],
+        role: &Role,
         wanted: bool,
         read: impl Fn(&str) -> Result<Option<(T, Place)>>,
     ) -> Result<Option<(T, Place)>> {
         let there = |name: &&&str| self.files.has(&format!("{name}/{CONFIG}"));
-        match folders.iter().find(there) {
+        match role.folders.iter().find(there) {
             _ if !wanted => Ok(None),
             Some(name) => read(&format!("{name}/")),
             None if self.files.has(CONFIG) => read(""),
@@ -241,7 +311,7 @@ impl Model<'_> {
 
     /// The scale that the autoencoder beside a U-Net says.
     fn vae_scale(&self) -> Result<Option<f64>> {
-        let configs = VAE.iter().map(|name| format!("{name}/"));
+        let configs = VAE.folders.iter().map(|name| format!("{name}/"));
         let there = |inside: &String| self.files.has(&format!("{inside}{CONFIG}"));
         let Some(inside) = configs.into_iter().find(there) else {
             return Ok(None);
@@ -263,17 +333,15 @@ impl Model<'_> {
     }
 
     fn text(&self) -> Result<Option<(Reader, Place)>> {
-        let first = self.network(TEXT, true, |inside| self.one_text(inside, "tokenizer"))?;
-        let Some((first, mut place)) = first else {
-            return Ok(None);
-        };
-        let second = self.network(
-            &[SECOND],
-            self.files.has(&format!("{SECOND}/{CONFIG}")),
-            |at| self.one_text(at, "tokenizer_2"),
-        )?;
-        let Some((second, more)) = second else {
-            return Ok(Some((first, place)));
+        let first = self.network(&TEXT, true, |inside| self.one_text(inside, "tokenizer"))?;
+        let there = self.files.has(&format!("{}/{CONFIG}", SECOND.folders[0]));
+        let second = self.network(&SECOND, there, |at| self.one_text(at, "tokenizer_2"))?;
+        let ((first, mut place), (second, more)) = match (first, second) {
+            (Some(first), Some(second)) => (first, second),
+            (None, Some((second, place))) => return Ok(Some((alone(second), place))),
+            // Half of a pair is none.
+            (Some(_), None) if self.unread(&SECOND)?.is_some() => return Ok(None),
+            (first, None) => return Ok(first),
         };
         // The two are told apart by the names of their folders.
         let behind = |place: &mut Place, name: &str| {
@@ -282,8 +350,8 @@ impl Model<'_> {
                 .for_each(|(_, before)| *before = format!("{name}."));
         };
         let mut more = more;
-        behind(&mut place, TEXT[0]);
-        behind(&mut more, SECOND);
+        behind(&mut place, TEXT.folders[0]);
+        behind(&mut more, SECOND.folders[0]);
         place.extend(more);
         let (TextConfig::Clip(one), TextConfig::Clip(two)) =
             (first.part.config.clone(), second.part.config)
@@ -406,6 +474,35 @@ impl Model<'_> {
     fn wrong(&self, name: &str, what: String) -> Error {
         Error::wrong_file(&self.files.path().join(name), what)
     }
+}
+
+/// What the weights of a folder are.
+fn held(file: &TensorFile) -> Option<&'static str> {
+    let known = [
+        (
+            UNET,
+            detect::unet(file, None).is_ok_and(|found| found.is_some()),
+        ),
+        (
+            VAE,
+            detect::vae(file, None).is_ok_and(|found| found.is_some()),
+        ),
+        (
+            TEXT,
+            detect::text(file, None).is_ok_and(|found| found.is_some()),
+        ),
+    ];
+    let found = known.into_iter().find(|(_, found)| *found);
+    found.map(|(role, _)| role.what)
+}
+
+/// The second of two text encoders where it stands alone, as in the refiner of Stable
+/// Diffusion XL.
+fn alone(mut reader: Reader) -> Reader {
+    if let TextConfig::Clip(clip) = &reader.part.config {
+        reader.part.config = TextConfig::Clip(clip.clone().for_xl());
+    }
+    reader
 }
 
 /// What lists the parts that weights were saved in.

@@ -198,13 +198,13 @@ fn every_fault_of_a_file_is_told_at_once_with_both_shapes() {
         .unwrap_err()
         .to_string();
     for wanted in [
-        "the tensors are not those of the configured network",
+        "the tensors are not those of the network that this is taken for",
         "`layers.0.attention.k.weight` is [10, 15], wanted [12, 15]",
         "13 missing:",
         "`layers.1.attention.k.weight`, wanted [12, 15]",
         "and 5 more",
         "1 spare:\n    `stray` [2]\n",
-        "use the configuration that the weights were made with",
+        "use a whole file, with the configuration that it was made with",
     ] {
         assert!(said.contains(wanted), "wanted {wanted:?} in\n{said}");
     }
@@ -558,7 +558,7 @@ fn parts_that_contradict_each_other_or_their_files_are_all_told() {
         "says unet.context_dim is 16 and text_encoder.width is 12; they must be equal",
         "says latent.scale is NaN, wanted a number above 0",
         "has a `unet` and no `schedule`",
-        "vae.safetensors is no whole safetensors file",
+        "vae.safetensors is neither a safetensors file nor a checkpoint of PyTorch",
         "`middle.attention.blocks.0.attn2.k.weight` is [12, 16], wanted [16, 16]",
         "names the file `../secret`, wanted one inside its own folder",
     ] {

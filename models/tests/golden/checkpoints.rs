@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ldm_models::adapter::{Adapter, Method, Part};
+use ldm_models::inversion::Inversion;
 use ldm_models::weights::TensorFile;
 use safetensors::{Dtype, SafeTensors};
 
@@ -80,6 +82,31 @@ fn what_is_wrapped_around_weights_is_left_away_and_noted() {
     let mut network = open("network.ckpt").unwrap().names();
     network.sort();
     assert_eq!(network, ["0.bias", "0.weight", "1.bias", "1.weight"]);
+}
+
+#[test]
+fn adapters_and_embeddings_are_read_from_pickles_too() {
+    let adapter = Adapter::of(open("adapter.pt").unwrap()).unwrap();
+    let [target] = adapter.targets() else {
+        panic!("one layer is changed");
+    };
+    assert_eq!(
+        (target.part(), target.method()),
+        (Part::Unet, Some(Method::Lora))
+    );
+    assert!(adapter.leftover().is_empty());
+    for (name, count) in [
+        ("embedding_web_ui.pt", 2),
+        ("embedding_old.pt", 2),
+        ("embedding_diffusers.bin", 1),
+        ("embedding_bare.pt", 2),
+    ] {
+        let inversion = Inversion::open("cat", &open(name).unwrap()).unwrap();
+        let vectors = inversion.vectors(0, 1, 4).unwrap();
+        let numbers = vectors.iter().flat_map(|vector| vector.iter().copied());
+        let wanted = (0..4 * count).map(|i| i as f32);
+        assert!(numbers.eq(wanted), "{name}: {vectors:?}");
+    }
 }
 
 /// `names.txt` says what each refusal has to name. The recording script saw Python run each

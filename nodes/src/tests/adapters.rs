@@ -153,6 +153,27 @@ fn adapters_follow_one_another_and_are_known_by_content_and_strength() {
 }
 
 #[test]
+fn an_adapter_is_read_from_a_pickle() {
+    let mut lab = Lab::new();
+    let golden = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/golden/checkpoints/adapter.pt"
+    );
+    std::fs::copy(golden, lab.folder.path().join("adapter.pt")).unwrap();
+    let nodes = [
+        MODEL,
+        r#""s": ApplyLora(unet: "model", path: "adapter.pt"),"#,
+        &walk("plain", "model", "model"),
+        &walk("changed", "s", "model"),
+    ]
+    .concat();
+    let report = lab.run(&nodes, &["plain", "changed"]);
+    let of = |name: &str| latent(&report.values[&format!("{name}.latent")]);
+    assert_ne!(of("plain"), of("changed"));
+    assert!(lab.notes.is_empty(), "{:?}", lab.notes);
+}
+
+#[test]
 fn what_does_not_fit_is_told_while_planning() {
     let lab = Lab::new();
     lab.model(
@@ -195,6 +216,12 @@ fn what_does_not_fit_is_told_while_planning() {
             "0 of 1 targets fit this UNet",
             "there is no `lora_unet_double_blocks_0_img_attn_qkv`",
         ],
+    );
+    let xl = "lora_unet_middle_block_1_transformer_blocks_3_attn2_to_k";
+    make_adapter(&path("xl.safetensors"), &low(xl, 8, 2048));
+    check(
+        r#""bad": ApplyLora(unet: "model", path: "xl.safetensors"),"#,
+        &["it is one for Stable Diffusion XL"],
     );
     check(
         r#""bad": ApplyLora(unet: "model", path: "text.safetensors"),"#,

@@ -306,3 +306,108 @@ fn a_text_encoder_without_words_takes_those_of_a_file() {
     let ran = lab.run(nodes, &["wanted"]);
     assert!(ran.done.ran.contains(&"wanted".to_owned()));
 }
+
+/// Writes a folder of diffusers with a few channels, without a tokenizer.
+fn make_folder(at: &Path) {
+    let (device, family) = (Device::flex(), Family::Diffusers);
+    let write = |add: &dyn Fn(&mut Checkpoint), inside: &str, json: &str| {
+        let mut file = Checkpoint {
+            shapes: BTreeMap::new(),
+            table: KeyTable::native(),
+            path: vec![],
+            odd: "",
+        };
+        add(&mut file);
+        file.write(&at.join(inside).join("diffusion_pytorch_model.safetensors"));
+        std::fs::write(at.join(inside).join("config.json"), json).unwrap();
+    };
+    let unet_of = |file: &mut Checkpoint| {
+        let network = unet().init(&device, 0).unwrap();
+        file.add(&network, KeyTable::unet(family, &unet()));
+    };
+    write(
+        &unet_of,
+        "unet",
+        r#"{"_class_name": "UNet2DConditionModel", "attention_head_dim": 8}"#,
+    );
+    let vae_of = |file: &mut Checkpoint| {
+        file.add(&vae().init(&device, 0).unwrap(), autoencoder_table(family));
+    };
+    write(&vae_of, "vae", r#"{"_class_name": "AutoencoderKL"}"#);
+    let text = TextConfig::Clip(clip());
+    let text_of = |file: &mut Checkpoint| {
+        let network = text.init(&device, 0).unwrap();
+        file.add(&network, KeyTable::text_encoder(family, &text));
+    };
+    let json = r#"{"hidden_act": "quick_gelu", "num_attention_heads": 1}"#;
+    write(&text_of, "text_encoder", json);
+}
+
+const FOLDER: &str = r#"
+    "folder": LoadCheckpoint(path: "models/tiny"),
+    "wanted": TextEncode(text_encoder: "folder", text: "a red house"),
+    "noise": EmptyLatent(vae: "folder", width: 32, height: 16, batch: 1),
+    "latent": Denoise(
+        unet: "folder", latent: "noise", positive: "wanted", steps: 1, cfg: 1.0,
+    ),
+"#;
+
+#[test]
+fn a_folder_without_a_tokenizer_is_read_with_clips_words_and_that_is_told() {
+    let mut lab = Lab::new();
+    let at = lab.folder.path().join("models/tiny");
+    make_folder(&at);
+    lab.run(FOLDER, &["latent"]);
+    let wanted = format!(
+        "{} has no tokenizer; texts are cut by CLIP's own words",
+        at.display()
+    );
+    assert!(
+        lab.notes.iter().any(|note| note.starts_with(&wanted)),
+        "{:?}",
+        lab.notes
+    );
+    let vocabulary = r#"{"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2}"#;
+    std::fs::create_dir_all(at.join("tokenizer")).unwrap();
+    std::fs::write(at.join("tokenizer/vocab.json"), vocabulary).unwrap();
+    std::fs::write(at.join("tokenizer/merges.txt"), "#version: 0.2\n").unwrap();
+    lab.run(FOLDER, &["latent"]);
+    assert!(lab.notes.is_empty(), "{:?}", lab.notes);
+}
+
+#[test]
+fn what_is_wrong_with_a_folder_is_told_where_it_was_found() {
+    let lab = Lab::new();
+    let at = lab.folder.path().join("models/tiny");
+    make_folder(&at);
+    let said = |words: &[&str]| {
+        let said = lab.refusal(FOLDER);
+        for words in words {
+            assert!(said.contains(words), "wanted {words:?} in:\n{said}");
+        }
+    };
+    let shown = |inside: &str| at.join(inside).display().to_string();
+    let (unet, config) = (shown("unet"), at.join("unet/config.json"));
+    let whole = std::fs::read_to_string(&config).unwrap();
+    let other = whole.replace('}', r#", "cross_attention_dim": 768}"#);
+    std::fs::write(&config, other).unwrap();
+    said(&[
+        "`folder.path`",
+        &unet,
+        "says cross_attention_dim is 768, but its tensors say 8",
+    ]);
+    std::fs::remove_file(&config).unwrap();
+    let no_config = format!("{unet} has weights and no `config.json`");
+    said(&["`latent.unet`: there is no `folder.unet`", &no_config]);
+    let alone = lab.refusal(r#""a": LoadUnet(path: "models/tiny"),"#);
+    let none = format!("{} holds no UNet that is known here", at.display());
+    assert!(
+        alone.contains(&none) && alone.contains(&no_config),
+        "{alone}"
+    );
+    for other in ["text_encoder", "vae"] {
+        std::fs::remove_dir_all(at.join(other)).unwrap();
+    }
+    let none = format!("{} holds no network that is known here", at.display());
+    said(&["`folder.path`", &none, &no_config]);
+}

@@ -74,6 +74,16 @@ fn what_is_wrong_with_a_sampler_is_said_at_its_place() {
             "did you mean `karras`?",
         ),
         (r#"Named(sampler: 3)"#, "wants Text, found Int"),
+        (
+            r#"Named(sampler: "DPM++ 2M Karras")"#,
+            r#"write `sampler: "DPM++ 2M", scheduler: "karras"`"#,
+        ),
+        (r#"Named(sampler: "Euler A", scheduler: "Karras")"#, ""),
+        (
+            "Heun(churn: On(s_tmin: 4, s_tmax: 1))",
+            "`s_tmin` up to a lower `s_tmax`",
+        ),
+        ("Seeds3(r1: 0.5, r2: 0.5)", "give `r1` below `r2`"),
     ] {
         if wanted.is_empty() {
             assert!(

@@ -441,6 +441,12 @@ fn a_network_with_classes_is_told_one_of_its_own() {
         said.contains("with a class") && said.contains("SetClass"),
         "{said}"
     );
+    let without = told(1).replace(r#"unet: "classes""#, r#"unet: "model""#);
+    let said = lab.refusal(&without);
+    assert!(
+        said.contains("was trained without classes") && said.contains("leave `SetClass` out"),
+        "{said}"
+    );
     let plan = lab.plan(&told(4), &["latent"]).unwrap();
     let report = Run::new(&plan, &lab.host, &lab.cache).go(&mut |_| {});
     let failure = report.failures[0].to_string();

@@ -235,7 +235,7 @@ fn weights_that_are_cut_or_of_another_network_are_planning_errors() {
     .unwrap();
     let said = lab.refusal(MODEL);
     assert!(
-        said.contains("tensors are not those of the configured network"),
+        said.contains("tensors are not those of the network that this is taken for"),
         "{said}"
     );
     std::fs::write(weights.join("text/unet.safetensors"), whole).unwrap();

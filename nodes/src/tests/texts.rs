@@ -1,5 +1,7 @@
 //! Texts through the nodes: weights, embeddings, layers, and the two networks of XL.
 
+use std::path::Path;
+
 use ldm_models::text::{ClipConfig, Sizes, TextConfig};
 use ldm_models::unet::LabelConfig;
 
@@ -175,7 +177,49 @@ fn an_embedding_is_part_of_what_a_text_is() {
     let said = told(r#"text: "", embeddings: ["dog.safetensors", "dog.safetensors"]"#);
     assert!(said.contains("two of the files are called `dog`"), "{said}");
     let said = told(r#"text: "", embeddings: ["images/scene.png"]"#);
-    assert!(said.contains("is no whole safetensors file"), "{said}");
+    assert!(
+        said.contains("neither a safetensors file nor a checkpoint"),
+        "{said}"
+    );
+    let said = told(r#"text: "", embeddings: ["style.safetensors"]"#);
+    let wanted = "style.safetensors is an adapter, no embedding: link the model through";
+    assert!(said.contains(wanted), "{said}");
+}
+
+#[test]
+fn an_embedding_is_read_from_a_pickle() {
+    let mut lab = Lab::new();
+    let narrow = ClipConfig {
+        width: 4,
+        layers: 1,
+        heads: 1,
+        feed: 8,
+        ..ClipConfig::vit_l()
+    };
+    lab.text_model("sd1", TextConfig::Clip(narrow));
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/checkpoints");
+    let mut told = |file: &str, text: &str| {
+        let name = file.rsplit_once('.').unwrap().0;
+        std::fs::copy(golden.join(file), lab.folder.path().join(file)).unwrap();
+        let nodes = format!(
+            r#""sd1": LoadModel(path: "weights/sd1"),
+            "told": TextEncode(
+                text_encoder: "sd1", text: "a {text}", embeddings: ["{file}"],
+            ),"#
+        );
+        encoded(&mut lab, &nodes.replace("NAME", name), "told")
+            .tokens
+            .unwrap()
+    };
+    let web_ui = told("embedding_web_ui.pt", "embedding:NAME");
+    assert_eq!(web_ui, told("embedding_bare.pt", "embedding:NAME"));
+    assert_eq!(web_ui, told("embedding_old.pt", "embedding:NAME"));
+    assert_ne!(web_ui, told("embedding_web_ui.pt", "cat"));
+    assert_ne!(
+        web_ui,
+        told("embedding_diffusers.bin", "embedding:NAME"),
+        "of one vector"
+    );
 }
 
 #[test]

@@ -35,7 +35,8 @@ impl ControlAbout {
         } = recognise(file, hints)?;
         if config.hint_channels() != 3 {
             let wanted = config.hint_channels();
-            let message = format!("takes hints of {wanted} channels, pictures have 3");
+            let at = file.path().display();
+            let message = format!("{at} takes hints of {wanted} channels, pictures have 3");
             return Err(Error::new(message).hint("use a ControlNet that takes pictures"));
         }
         Ok((

@@ -29,7 +29,8 @@ impl UpscaleAbout {
         let (config, naming) = recognise(file)?;
         let (from, to) = config.channels();
         if (from, to) != (3, 3) {
-            let message = format!("takes {from} channels and gives {to}, pictures have 3");
+            let at = file.path().display();
+            let message = format!("{at} takes {from} channels and gives {to}, pictures have 3");
             return Err(Error::new(message).hint("use a model for pictures in colour"));
         }
         fitting(Self { config, naming }, file, &Names::of(Family::CompVis))

@@ -91,9 +91,15 @@ fn config(look: Look<'_>, names: &Names) -> Option<VaeConfig> {
 /// Takes from a `config.json` what shapes do not show.
 ///
 /// # Errors
-/// It asks for what is not computed here.
+/// It is of another network, or asks for what is not computed here.
 pub(super) fn told(config: &mut VaeConfig, json: &NetworkJson) -> Result<(), String> {
+    let (class, z_channels) = match config {
+        VaeConfig::Kl(kl) => ("AutoencoderKL", kl.z_channels),
+        VaeConfig::Vq(vq) => ("VQModel", vq.z_channels),
+    };
+    json.is_of(&[class])?;
     json.only_known()?;
+    json.agrees("latent_channels", z_channels)?;
     if let Some(told) = json.norm_num_groups {
         match config {
             VaeConfig::Kl(config) => config.groups = told,

@@ -1,7 +1,9 @@
 //! The `config.json` and `scheduler_config.json` of diffusers, as far as shapes do not tell.
 //!
-//! Promise: a setting that changes numbers and is not computed here is an error that names
-//! it; settings that only repeat what shapes show are not looked at.
+//! Promises
+//! - A setting that changes numbers and is not computed here is an error that names it.
+//! - So is one that says another network than the shapes show; settings of less weight that
+//!   only repeat what shapes show are not looked at.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -89,6 +91,31 @@ impl NetworkJson {
         Ok(())
     }
 
+    /// Whether it is of one of these classes of diffusers, if it says its class.
+    pub(super) fn is_of(&self, classes: &[&str]) -> Result<(), String> {
+        let class = &self.class[..];
+        if class.is_empty() || classes.contains(&class) {
+            return Ok(());
+        }
+        Err(format!(
+            "says _class_name is {class}, but its tensors are those of {}; {PUBLISHED}",
+            classes.join(" or ")
+        ))
+    }
+
+    /// Whether `setting`, if it is there, is what the shapes show; a list says it of each level.
+    pub(super) fn agrees(&self, setting: &str, shown: impl Into<Value>) -> Result<(), String> {
+        let shown = shown.into();
+        let Some(told) = self.rest.get(setting).filter(|told| !told.is_null()) else {
+            return Ok(());
+        };
+        let each = told.as_array().filter(|_| !shown.is_array());
+        match *told == shown || each.is_some_and(|each| each.iter().all(|told| *told == shown)) {
+            true => Ok(()),
+            false => Err(contradiction(setting, told, &shown)),
+        }
+    }
+
     /// Heads of attention, given the widths of the levels.
     pub(super) fn heads(&self, widths: &[usize]) -> Result<Option<Heads>, String> {
         let plain = self.class == "UNet2DModel";
@@ -100,6 +127,18 @@ impl NetworkJson {
             Some(OneOrMany::Many(counts)) => Some(even(counts, widths)?),
         })
     }
+}
+
+/// What to do about a configuration of another network.
+const PUBLISHED: &str = "use the one that they were published with";
+
+/// That a configuration says one thing and the shapes another.
+pub(super) fn contradiction(
+    setting: &str,
+    told: impl std::fmt::Display,
+    shown: impl std::fmt::Display,
+) -> String {
+    format!("says {setting} is {told}, but its tensors say {shown}; {PUBLISHED}")
 }
 
 /// Heads told for each level: of one width, or as many at each.

@@ -160,6 +160,10 @@ pub fn text(file: &TensorFile, json: Option<&TextJson>) -> Result<Option<Part<Te
     let Some(part) = text::single(file).or_else(alone) else {
         return Ok(None);
     };
+    if let Some(json) = json {
+        json.agrees(&part.config)
+            .map_err(|what| wrong(file, what))?;
+    }
     part.config.check().map_err(|e| unsound(file, e))?;
     Ok(Some(part))
 }

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use super::Part;
+use super::json::contradiction;
 use super::look::Look;
 use crate::text::{Activation, ClipConfig, TextConfig, TextTransformerConfig};
 use crate::weights::{Family, TensorFile};
@@ -151,6 +152,8 @@ pub struct TextJson {
     num_attention_heads: Option<usize>,
     encoder_attention_heads: Option<usize>,
     eos_token_id: Option<u32>,
+    hidden_size: Option<usize>,
+    num_hidden_layers: Option<usize>,
 }
 
 /// transformers takes the largest id for the end of a text where a configuration says this.
@@ -171,6 +174,19 @@ impl TextJson {
                 "says hidden_act is `{other}`, wanted `quick_gelu` or `gelu`"
             )),
         }
+    }
+
+    /// Errors where it is of another network than the shapes show.
+    pub(super) fn agrees(&self, config: &TextConfig) -> Result<(), String> {
+        let TextConfig::Clip(clip) = config else {
+            return Ok(());
+        };
+        let same = |setting, told: Option<usize>, shown| match told {
+            Some(told) if told != shown => Err(contradiction(setting, told, shown)),
+            _ => Ok(()),
+        };
+        same("hidden_size", self.hidden_size, clip.width)?;
+        same("num_hidden_layers", self.num_hidden_layers, clip.layers)
     }
 
     fn tell(&self, config: ClipConfig) -> ClipConfig {

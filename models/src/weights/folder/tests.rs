@@ -250,6 +250,117 @@ fn a_networks_own_folder_is_one_too() {
 }
 
 #[test]
+fn a_network_that_is_there_and_not_taken_is_told_with_the_reason() {
+    let unread = |folder: &tempfile::TempDir| {
+        let found = look(folder).unwrap();
+        let unread = found.unread.into_iter();
+        unread.map(|one| (one.output, one.why)).collect::<Vec<_>>()
+    };
+    let folder = folder();
+    assert_eq!(unread(&folder), []);
+    let (unet, vae) = (folder.path().join("unet"), folder.path().join("vae"));
+    fs::copy(vae.join(WEIGHTS_FILE), unet.join(WEIGHTS_FILE)).unwrap();
+    let [("unet", why)] = &unread(&folder)[..] else {
+        panic!("{:?}", unread(&folder));
+    };
+    let wanted = format!("{} holds an autoencoder, wanted a UNet", unet.display());
+    assert!(why.starts_with(&wanted), "{why}");
+    fs::remove_file(vae.join("config.json")).unwrap();
+    let found = unread(&folder);
+    assert_eq!((found.len(), found[1].0), (2, "vae"));
+    let wanted = format!("{} has weights and no `config.json`", vae.display());
+    assert!(found[1].1.starts_with(&wanted), "{found:?}");
+    // What is not wanted is not looked for.
+    let disk = Disk(folder.path().to_path_buf());
+    let text = Wanted {
+        unet: false,
+        vae: false,
+        text: true,
+    };
+    assert_eq!(Found::look(&disk, text, None).unwrap().unread, []);
+}
+
+#[test]
+fn the_second_of_two_text_encoders_stands_alone_or_not_at_all() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::rename(at("text_encoder"), at("text_encoder_2")).unwrap();
+    let Some((reader, _)) = look(&folder).unwrap().text else {
+        panic!("the refiner has no other");
+    };
+    let TextConfig::Clip(clip) = reader.part.config else {
+        panic!("one, not {:?}", reader.part.config);
+    };
+    assert_eq!((clip.layer, clip.norm), (2, false), "as in the single file");
+    fs::create_dir(at("text_encoder")).unwrap();
+    for name in ["model.safetensors", "config.json"] {
+        fs::copy(
+            at("text_encoder_2").join(name),
+            at("text_encoder").join(name),
+        )
+        .unwrap();
+    }
+    fs::remove_file(at("text_encoder_2/config.json")).unwrap();
+    let found = look(&folder).unwrap();
+    assert!(found.text.is_none(), "half of a pair draws other pictures");
+    assert!(
+        found.unread[0]
+            .why
+            .contains("text_encoder_2 has weights and no")
+    );
+}
+
+#[test]
+fn a_configuration_of_another_network_is_refused_with_both_sides() {
+    for (name, text, wanted) in [
+        (
+            "unet/config.json",
+            r#"{"cross_attention_dim": 768}"#,
+            "says cross_attention_dim is 768, but its tensors say 8",
+        ),
+        (
+            "unet/config.json",
+            r#"{"_class_name": "FluxTransformer2DModel"}"#,
+            "says _class_name is FluxTransformer2DModel, but its tensors are those of UNet2D",
+        ),
+        (
+            "unet/config.json",
+            r#"{"block_out_channels": [32, 96]}"#,
+            "says block_out_channels is [32,96], but its tensors say [32,64]",
+        ),
+        (
+            "unet/config.json",
+            r#"{"in_channels": 9}"#,
+            "says in_channels is 9, but its tensors say 4",
+        ),
+        (
+            "vae/config.json",
+            r#"{"_class_name": "VQModel"}"#,
+            "says _class_name is VQModel, but its tensors are those of AutoencoderKL",
+        ),
+        (
+            "vae/config.json",
+            r#"{"latent_channels": 16}"#,
+            "says latent_channels is 16, but its tensors say 4",
+        ),
+        (
+            "text_encoder/config.json",
+            r#"{"hidden_size": 768}"#,
+            "says hidden_size is 768, but its tensors say 8",
+        ),
+    ] {
+        let folder = folder();
+        fs::write(folder.path().join(name), text).unwrap();
+        refused(&folder, wanted);
+    }
+    let folder = folder();
+    let agrees = r#"{"cross_attention_dim": [8, 8], "block_out_channels": [32, 64],
+        "in_channels": 4, "attention_head_dim": 4}"#;
+    fs::write(folder.path().join("unet/config.json"), agrees).unwrap();
+    assert!(look(&folder).unwrap().unet.is_some());
+}
+
+#[test]
 fn full_precision_comes_before_half_unless_asked_for() {
     let folder = folder();
     let (full, half) = (

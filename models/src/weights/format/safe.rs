@@ -1,11 +1,15 @@
 //! The header of a safetensors file.
 //!
 //! Promise: it is checked in whole before a tensor is read: its length against the file's,
-//! each tensor's bytes against its shape and type, no overlap, no gap.
+//! each tensor's bytes against its shape and type, no overlap, no gap, no name twice.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 
 use safetensors::{SafeTensorError, SafeTensors};
+use serde::Deserialize;
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 
 use super::super::cast::row_major;
 use super::super::file::{Layout, View};
@@ -15,12 +19,18 @@ use crate::error::{Error, Result};
 const PREAMBLE: usize = 8;
 
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Layout> {
-    if bytes.len() < PREAMBLE {
-        return Err(not_one(path, &format!("it has {} bytes", bytes.len())));
+    if let Some(why) = no_claim(bytes) {
+        let what = format!(
+            "is neither a safetensors file nor a checkpoint of PyTorch, or not a whole one: {why}; \
+             fetch or save it again"
+        );
+        return Err(Error::wrong_file(path, what));
     }
     let (length, header) =
         SafeTensors::read_metadata(bytes).map_err(|e| unsound(path, bytes, &e))?;
     let data = PREAMBLE + length;
+    let twice = |e| not_one(path, &format!("its header cannot be read ({e})"));
+    serde_json::from_slice::<Once>(&bytes[PREAMBLE..data]).map_err(twice)?;
     let mut layout = Layout::default();
     for name in header.offset_keys() {
         let Some(info) = header.info(&name) else {
@@ -39,6 +49,35 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Layout> {
         layout.notes.extend(notes.clone());
     }
     Ok(layout)
+}
+
+/// A header in which each name stands once; readers differ in which of two they take.
+struct Once;
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Names)
+    }
+}
+
+struct Names;
+
+impl<'de> Visitor<'de> for Names {
+    type Value = Once;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Once, A::Error> {
+        let mut names = BTreeSet::new();
+        while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
+            if let Some(name) = names.replace(name) {
+                return Err(A::Error::custom(format!("it has two entries for `{name}`")));
+            }
+        }
+        Ok(Once)
+    }
 }
 
 /// Says which of the header's claims does not hold.
@@ -64,6 +103,18 @@ fn unsound(path: &Path, bytes: &[u8], fault: &SafeTensorError) -> Error {
         other => format!("its header cannot be read ({other})"),
     };
     not_one(path, &why)
+}
+
+/// Why nothing speaks for this format, where nothing does.
+fn no_claim(bytes: &[u8]) -> Option<String> {
+    let length = bytes.len();
+    let Some(claim) = bytes.first_chunk().map(|claim| u64::from_le_bytes(*claim)) else {
+        return Some(format!("it has {length} bytes"));
+    };
+    let opens = bytes.get(PREAMBLE) == Some(&b'{');
+    (!opens && claim > length as u64).then(|| {
+        format!("its first 8 bytes claim a header of {claim} bytes, the file has {length}")
+    })
 }
 
 fn not_one(path: &Path, why: &str) -> Error {

@@ -144,6 +144,34 @@ fn an_archive_unfolds_into_no_more_than_it_is() {
     assert!(said.contains("entries claim more than the"), "{said}");
 }
 
+/// A safetensors file with this header and so many bytes behind it.
+fn safe(header: &str, data: usize) -> Vec<u8> {
+    let length = (header.len() as u64).to_le_bytes();
+    [&length[..], header.as_bytes(), &vec![0; data]].concat()
+}
+
+#[test]
+fn a_name_stands_once_in_a_header() {
+    let entry = r#""a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+    assert!(layout(&safe(&format!("{{{entry}}}"), 4)).is_ok());
+    let said = refusal(&safe(&format!("{{{entry},{entry}}}"), 4));
+    assert!(said.contains("it has two entries for `a`"), "{said}");
+}
+
+#[test]
+fn what_may_be_either_format_is_refused_with_both_named() {
+    let short = b"12345";
+    let random = [0x9c; 64];
+    for (bytes, wanted) in [
+        (&short[..], "it has 5 bytes"),
+        (&random[..], "claim a header of 11285066962739960988 bytes"),
+    ] {
+        let said = refusal(bytes);
+        let both = "neither a safetensors file nor a checkpoint of PyTorch";
+        assert!(said.contains(both) && said.contains(wanted), "{said}");
+    }
+}
+
 #[test]
 fn archives_that_hold_no_weights_say_so() {
     for (entries, wanted) in [

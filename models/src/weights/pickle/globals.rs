@@ -31,7 +31,7 @@ pub(super) enum Meaning {
     },
 }
 
-/// Names and their meanings; Python 2 called some modules otherwise.
+/// Names and their meanings; other versions of Python call some modules otherwise.
 const NAMES: &[(&str, &str, Meaning)] = &[
     ("torch._utils", "_rebuild_tensor", Meaning::Tensor),
     ("torch._utils", "_rebuild_tensor_v2", Meaning::Tensor),
@@ -65,6 +65,11 @@ const NAMES: &[(&str, &str, Meaning)] = &[
     ("builtins", "object", THING),
     ("_codecs", "encode", THING),
     ("copyreg", "_reconstructor", THING),
+    ("pathlib", "Path", THING),
+    ("pathlib", "PosixPath", THING),
+    ("pathlib", "PurePosixPath", THING),
+    ("pathlib", "PureWindowsPath", THING),
+    ("pathlib", "WindowsPath", THING),
     ("argparse", "Namespace", THING),
     ("types", "SimpleNamespace", THING),
     ("typing", "Any", THING),
@@ -97,6 +102,7 @@ pub(super) fn meaning(module: &str, name: &str) -> Option<Meaning> {
     let now = match module {
         "__builtin__" => "builtins",
         "copy_reg" => "copyreg",
+        "pathlib._local" => "pathlib",
         same => same,
     };
     let known = NAMES.iter().find(|(m, n, _)| (*m, *n) == (now, name));

@@ -70,6 +70,24 @@ fn names_are_the_way_from_the_top_without_the_wrapping() {
 }
 
 #[test]
+fn a_path_among_a_trainers_settings_is_data() {
+    for module in ["pathlib", "pathlib._local"] {
+        let path = format!("c{module}\nPosixPath\n(U\x03etcU\x06passwdtR");
+        let both = [
+            &b"(X\x05\x00\x00\x00paths"[..],
+            path.as_bytes(),
+            b"X\x01\x00\x00\x00a",
+            &plain(),
+            b"d",
+        ];
+        let found = found(&whole(&both.concat()));
+        assert_eq!(found.tensors.keys().collect::<Vec<_>>(), ["a"]);
+    }
+    let said = refusal(&whole(b"cpathlib\nos.system\n(U\x02lstR"));
+    assert!(said.contains("pathlib.os.system"), "{said}");
+}
+
+#[test]
 fn a_whole_network_has_the_names_of_its_state() {
     let parameter = [
         b"ctorch._utils\n_rebuild_parameter\n(",
