@@ -333,7 +333,11 @@ fn make_folder(at: &Path) {
     let vae_of = |file: &mut Checkpoint| {
         file.add(&vae().init(&device, 0).unwrap(), autoencoder_table(family));
     };
-    write(&vae_of, "vae", r#"{"_class_name": "AutoencoderKL"}"#);
+    write(
+        &vae_of,
+        "vae",
+        r#"{"_class_name": "AutoencoderKL", "scaling_factor": 1.0}"#,
+    );
     let text = TextConfig::Clip(clip());
     let text_of = |file: &mut Checkpoint| {
         let network = text.init(&device, 0).unwrap();

@@ -187,7 +187,11 @@ fn files_that_are_not_what_they_should_be_are_planning_errors() {
         &["none.png"],
     );
     let nodes = r#""bad": LoadLatent(path: "words.safetensors"),"#;
-    check(&lab, nodes, &["no whole safetensors file"]);
+    check(
+        &lab,
+        nodes,
+        &["neither a safetensors file nor a checkpoint"],
+    );
     let nodes = r#""bad": LoadLatent(path: "weights/text/vae.safetensors"),"#;
     check(&lab, nodes, &["has no tensor `latent`"]);
     let nodes = r#""bad": LoadModel(path: "images"),"#;
