@@ -42,6 +42,9 @@ pub enum Value {
     Choice(&'static str, Vec<Value>),
 }
 
+/// What to write for a name that is none, where that is known.
+pub type Instead = fn(&str) -> Option<String>;
+
 /// What a setting looks like.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
@@ -58,7 +61,7 @@ pub enum Kind {
         /// All of them.
         known: fn() -> Vec<&'static str>,
         /// What to write for a name that is none of them, where that is known.
-        instead: fn(&str) -> Option<String>,
+        instead: Instead,
     },
     /// A [`Value::Choice`] of these.
     Choice(fn() -> &'static [Variant]),

@@ -170,7 +170,7 @@ fn given<'a>(lit: &'a Spanned<Lit>, field: &choice::Field) -> Option<&'a Spanned
 fn read_name(
     lit: Option<&Spanned<Lit>>,
     field: &choice::Field,
-    (known, instead): (fn() -> Vec<&'static str>, fn(&str) -> Option<String>),
+    (known, instead): (fn() -> Vec<&'static str>, choice::Instead),
 ) -> Result<Value, Vec<Mismatch>> {
     let Some(lit) = lit else {
         return Ok(field.default.clone());
