@@ -118,11 +118,6 @@ pub(crate) fn names() -> String {
     }
 }
 
-/// What our kernels use.
-pub(crate) fn name() -> &'static str {
-    name_of(if has_fma() { FMA } else { PORTABLE })
-}
-
 /// What is in force once `wanted` was proposed: the first proposal.
 fn settle(wanted: u8) -> u8 {
     match DECIDED.compare_exchange(UNDECIDED, wanted, Relaxed, Relaxed) {

@@ -250,6 +250,10 @@ multiversion! {
     fn combine_rows(rows: [&[f32]; IN], lines: &mut [f32], step: usize) = combine_rows_body
 }
 #[inline(always)]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "six lines are written at one place"
+)]
 fn combine_rows_body<const FMA: bool>(rows: [&[f32]; IN], lines: &mut [f32], step: usize) {
     let n = rows[0].len();
     let rows = rows.map(|row| &row[..n]);
@@ -464,6 +468,10 @@ multiversion! {
     fn fold_rows(places: [&[f32]; IN], out: &mut [f32], step: usize) = fold_rows_body
 }
 #[inline(always)]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "lines are read and written at one place"
+)]
 fn fold_rows_body<const FMA: bool>(places: [&[f32]; IN], out: &mut [f32], step: usize) {
     let n = places[0].len();
     let places = places.map(|place| &place[..n]);
