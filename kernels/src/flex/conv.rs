@@ -482,7 +482,8 @@ impl Implicit<'_> {
             .map(|j| self.panel(j, last))
             .collect();
         let all = self.taps.len();
-        let block = even(all, KC);
+        // Where no tap reaches, as between the steps of a 1×1 kernel, the bias is still written.
+        let block = even(all, KC).max(1);
         let mut packed = Scratch::new(block * panels.len() * NR);
         let mut done = 0;
         loop {
