@@ -1,29 +1,20 @@
-//! Numbers of any floating-point type, laid out in any order, as the type that is wanted.
+//! Numbers of any floating-point type as the type that is wanted.
 //!
-//! A tensor is bytes, a shape and strides: taking rows out of it or turning it is another
-//! shape and other strides over the same bytes. [`gather`] walks such a view once.
+//! Promise: numbers that the wanted type cannot hold are counted, and passed on as they are.
 //!
-//! Promises
-//! - What is made is the result and a few kilobytes; the source is read in long runs, so
-//!   that a mapped file is paged in once and in order.
-//! - Numbers that the wanted type cannot hold are counted, and passed on as they are.
+//! Not here: in what order numbers lie (`gather`).
 
-use burn::tensor::{DType, TensorData};
 use half::slice::HalfFloatSliceExt;
 use half::vec::HalfBitsVecExt;
 use half::{bf16, f16};
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
-use rayon::slice::ParallelSliceMut;
 use safetensors::Dtype;
 
 /// As many numbers as are turned from one type to the other at a time.
 const BLOCK: usize = 256;
 
-/// Side of the squares in which a tensor is turned.
-const TILE: usize = 64;
-
-/// A tensor of fewer numbers is not shared among threads.
-const SHARED: usize = 1 << 18;
+/// Bytes of a large page of memory; less has no use for one.
+#[cfg(target_os = "linux")]
+const LARGE: usize = 2 << 20;
 
 /// A floating-point type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +37,8 @@ impl Float {
         }
     }
 
-    fn size(self) -> usize {
+    /// Bytes of one number.
+    pub(super) fn size(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 => 2,
             Self::F32 => 4,
@@ -55,7 +47,7 @@ impl Float {
     }
 }
 
-/// Numbers in memory or in a mapped file; a place is counted in numbers.
+/// Numbers in memory; a place is counted in numbers.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Numbers<'a> {
     /// Little-endian, at any address.
@@ -66,7 +58,7 @@ pub(super) enum Numbers<'a> {
 impl Numbers<'_> {
     /// The numbers from `start` on, as many as `out` takes; the answer is how many of them
     /// the type of `out` cannot hold.
-    fn copy<T: Wanted>(self, start: usize, out: &mut [T]) -> usize {
+    pub(super) fn copy<T: Wanted>(self, start: usize, out: &mut [T]) -> usize {
         let (bytes, float) = match self {
             Self::Floats(floats) => {
                 let floats = &floats[start..start + out.len()];
@@ -124,7 +116,7 @@ pub(super) trait Wanted: Copy + Send + Sync {
     /// The largest number of the type.
     const MOST: f32;
 
-    /// So many zeros, whose memory is not touched yet.
+    /// So many zeros, whose memory is not touched yet if they are many.
     fn zeros(count: usize) -> Vec<Self>;
     fn of(numbers: &[f32], out: &mut [Self]);
     /// Numbers of this very type; the answer is how many are NaN or infinite.
@@ -186,154 +178,27 @@ impl Wanted for bf16 {
     }
 }
 
-/// What [`gather`] gives.
-#[derive(Debug)]
-pub(super) struct Gathered<T> {
-    pub(super) numbers: Vec<T>,
-    /// How many of them are NaN, infinite, or too large for the type.
-    pub(super) odd: usize,
-}
-
-/// The shape and strides of a view, counted in numbers.
-pub(super) type Shape<'a> = (&'a [usize], &'a [usize]);
-
-/// The numbers of `view`, in row-major order. Large ones are shared among the threads of the
-/// pool that this runs in.
-pub(super) fn gather<T: Wanted>(from: Numbers<'_>, view: Shape<'_>) -> Gathered<T> {
-    let axes = Axes::of(view);
-    let mut numbers = T::zeros(axes.count());
-    let odd = match &axes.0[..] {
-        _ if numbers.is_empty() => 0,
-        [outer, inner @ ..] if numbers.len() >= SHARED => shared(from, *outer, inner, &mut numbers),
-        all => walk(from, all, 0, &mut numbers),
-    };
-    Gathered { numbers, odd }
-}
-
-/// The result in pieces, each of some steps along the outermost axis.
-fn shared<T: Wanted>(from: Numbers<'_>, outer: Axis, inner: &[Axis], out: &mut [T]) -> usize {
-    let pieces = 2 * rayon::current_num_threads();
-    let steps = outer.length.div_ceil(pieces).next_multiple_of(TILE);
-    let pieces = out.par_chunks_mut(steps * outer.to).enumerate();
-    pieces
-        .map(|(i, out)| {
-            let length = out.len() / outer.to;
-            let axes = [&[Axis { length, ..outer }], inner].concat();
-            walk(from, &axes, i * steps * outer.from, out)
-        })
-        .sum()
-}
-
-/// The same in the number type `dtype` of a network, as a tensor of `shape`; and how many of
-/// the numbers that type cannot hold.
-pub(super) fn gather_as(
-    from: Numbers<'_>,
-    view: Shape<'_>,
-    dtype: DType,
-    shape: &[usize],
-) -> (TensorData, usize) {
-    match dtype {
-        DType::F16 => data(gather::<f16>(from, view), shape),
-        DType::BF16 => data(gather::<bf16>(from, view), shape),
-        // Other types are made of f32 by the backend.
-        _ => data(gather::<f32>(from, view), shape),
+/// So many zeros, in large pages where the system has them: of a model's gigabytes, the first
+/// touch of each page is what costs most.
+pub(super) fn fresh<T: Wanted>(count: usize) -> Vec<T> {
+    let numbers = T::zeros(count);
+    #[cfg(target_os = "linux")]
+    if size_of_val(&numbers[..]) >= LARGE {
+        in_large_pages(&numbers);
     }
+    numbers
 }
 
-fn data<T: burn::tensor::Element>(gathered: Gathered<T>, shape: &[usize]) -> (TensorData, usize) {
-    (
-        TensorData::new(gathered.numbers, shape.to_vec()),
-        gathered.odd,
-    )
-}
-
-/// One axis of a view: how long, how far from one number to the next in the source, and in
-/// the result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Axis {
-    length: usize,
-    from: usize,
-    to: usize,
-}
-
-/// The axes of a view, outermost first, those that lie in a row in source and result joined.
-#[derive(Debug)]
-struct Axes(Vec<Axis>);
-
-impl Axes {
-    fn of((shape, strides): Shape<'_>) -> Self {
-        let mut joined: Vec<Axis> = Vec::new();
-        let mut to = 1;
-        for (&length, &from) in shape.iter().zip(strides).rev() {
-            match joined.last_mut() {
-                _ if length == 1 => {}
-                Some(inner) if inner.length * inner.from == from => inner.length *= length,
-                _ => joined.push(Axis { length, from, to }),
-            }
-            to *= length;
-        }
-        joined.reverse();
-        Self(joined)
-    }
-
-    fn count(&self) -> usize {
-        self.0.iter().map(|axis| axis.length).product()
-    }
-}
-
-/// All numbers of `axes`, from place `from` on, into `out`; the answer is how many are odd.
-fn walk<T: Wanted>(numbers: Numbers<'_>, axes: &[Axis], from: usize, out: &mut [T]) -> usize {
-    let steps = |outer: Axis, inner: &[Axis], out: &mut [T]| -> usize {
-        let step = |i| {
-            walk(
-                numbers,
-                inner,
-                from + i * outer.from,
-                &mut out[i * outer.to..],
-            )
-        };
-        (0..outer.length).map(step).sum()
-    };
-    match axes {
-        [] => numbers.copy(from, &mut out[..1]),
-        [last] if last.from == 1 => numbers.copy(from, &mut out[..last.length]),
-        [last] => steps(*last, &[], out),
-        [row, column] if row.from == 1 => turn(numbers, (*row, *column), from, out),
-        // A row of the source that is spread over the result is walked last but one.
-        [row, middle, inner @ ..] if row.from == 1 => {
-            steps(*middle, &[&[*row], inner].concat(), out)
-        }
-        [outer, inner @ ..] => steps(*outer, inner, out),
-    }
-}
-
-/// Two axes changed for each other, in squares that fit the fastest memory.
-fn turn<T: Wanted>(
-    numbers: Numbers<'_>,
-    (row, column): (Axis, Axis),
-    from: usize,
-    out: &mut [T],
-) -> usize {
-    let mut odd = 0;
-    let mut tile = [[T::ZERO; TILE]; TILE];
-    for down in (0..column.length).step_by(TILE) {
-        let height = TILE.min(column.length - down);
-        for across in (0..row.length).step_by(TILE) {
-            let width = TILE.min(row.length - across);
-            for (i, line) in tile[..height].iter_mut().enumerate() {
-                let start = from + (down + i) * column.from + across;
-                odd += numbers.copy(start, &mut line[..width]);
-            }
-            for i in 0..width {
-                // The last axis of the result lies in a row.
-                let start = (across + i) * row.to + down;
-                for (out, line) in out[start..start + height].iter_mut().zip(&tile) {
-                    *out = line[i];
-                }
-            }
-        }
-    }
-    odd
+/// Asks the system for large pages where `numbers` are not yet; it may refuse.
+#[cfg(target_os = "linux")]
+fn in_large_pages<T>(numbers: &[T]) {
+    let start: *const u8 = numbers.as_ptr().cast();
+    // The first page may hold other things too, to which the advice does no harm.
+    let before = start.addr() % rustix::param::page_size();
+    let (first, length) = (start.wrapping_sub(before), size_of_val(numbers) + before);
+    let advice = rustix::mm::Advice::LinuxHugepage;
+    // SAFETY: this advice changes no byte of memory, whoever it belongs to.
+    unsafe { rustix::mm::madvise(first.cast_mut().cast(), length, advice) }.ok();
 }
 
 /// How many of `numbers` the type cannot hold.
@@ -341,103 +206,4 @@ fn odd<T: Wanted>(numbers: &[f32]) -> usize {
     // By its bits, an infinity is above every number, and a NaN above both.
     let odd = |x: &&f32| x.abs().to_bits() > T::MOST.to_bits();
     numbers.iter().filter(odd).count()
-}
-
-/// The strides of a tensor of `shape` whose numbers lie in row-major order.
-pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
-    for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * shape[axis].max(1);
-    }
-    strides
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The plain way: one number at a time.
-    fn plain(from: &[f32], (shape, strides): Shape<'_>) -> Vec<f32> {
-        let count: usize = shape.iter().product();
-        let place = |mut i: usize| {
-            let mut at = 0;
-            for (length, stride) in shape.iter().zip(strides).rev() {
-                at += i % length * stride;
-                i /= length;
-            }
-            at
-        };
-        (0..count).map(|i| from[place(i)]).collect()
-    }
-
-    #[test]
-    fn every_order_is_read_as_one_number_at_a_time_would() {
-        let from: Vec<f32> = (0..2_000_000).map(|i| i as f32).collect();
-        let views: [Shape<'_>; 17] = [
-            (&[], &[]),
-            (&[7], &[3]),
-            (&[10_000], &[1]),
-            (&[130, 200], &[200, 1]),
-            (&[200, 130], &[1, 200]),
-            (&[65, 1, 64], &[1, 9, 70]),
-            (&[3, 200, 130], &[26_000, 1, 200]),
-            (&[100, 4, 8], &[1, 2400, 100]),
-            (&[100, 4, 8, 2], &[1, 2400, 100, 50_000]),
-            (&[5, 6, 3, 3], &[54, 9, 3, 1]),
-            (&[6, 5, 3, 3], &[9, 54, 1, 3]),
-            (&[4, 0, 2], &[2, 2, 1]),
-            // Large enough to be shared among threads.
-            (&[1_000_000], &[1]),
-            (&[700, 900], &[1, 700]),
-            (&[513, 700], &[701, 1]),
-            (&[640, 4, 160], &[1, 3 * 160 * 640, 640]),
-            (&[3, 300, 301], &[90_301, 1, 300]),
-        ];
-        for view in views {
-            let got = gather::<f32>(Numbers::Floats(&from[11..]), view);
-            assert_eq!(got.numbers, plain(&from[11..], view), "{view:?}");
-        }
-    }
-
-    #[test]
-    fn every_type_becomes_every_type_at_any_address() {
-        let numbers = [1.5f32, -0.25, 2.0, 1024.0];
-        let f64s: Vec<u8> = numbers
-            .iter()
-            .flat_map(|x| f64::from(*x).to_le_bytes())
-            .collect();
-        let f32s: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let f16s: Vec<u8> = numbers
-            .iter()
-            .flat_map(|x| f16::from_f32(*x).to_le_bytes())
-            .collect();
-        let bf16s: Vec<u8> = numbers
-            .iter()
-            .flat_map(|x| bf16::from_f32(*x).to_le_bytes())
-            .collect();
-        for (bytes, float) in [
-            (f64s, Float::F64),
-            (f32s, Float::F32),
-            (f16s, Float::F16),
-            (bf16s, Float::Bf16),
-        ] {
-            let odd: Vec<u8> = [&[9], &bytes[..]].concat();
-            let from = Numbers::Bytes(&odd[1..], float);
-            assert_eq!(gather::<f32>(from, (&[4], &[1])).numbers, numbers);
-            let halves = gather::<f16>(from, (&[2, 2], &[1, 2])).numbers;
-            assert_eq!(halves, [1.5, 2.0, -0.25, 1024.0].map(f16::from_f32));
-            let brains = gather::<bf16>(from, (&[2], &[2])).numbers;
-            assert_eq!(brains, [1.5, 2.0].map(bf16::from_f32));
-        }
-    }
-
-    #[test]
-    fn numbers_that_the_type_cannot_hold_are_counted() {
-        let from = [1.0, f32::NAN, f32::INFINITY, -7e4, 65504.0];
-        let from = Numbers::Floats(&from);
-        assert_eq!(gather::<f16>(from, (&[5], &[1])).odd, 3);
-        assert_eq!(gather::<f32>(from, (&[5], &[1])).odd, 2);
-        assert_eq!(gather::<bf16>(from, (&[5], &[1])).odd, 2);
-        assert_eq!(gather::<f16>(from, (&[2, 2], &[1, 2])).odd, 3, "turned");
-    }
 }

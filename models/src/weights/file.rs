@@ -1,6 +1,6 @@
 //! Tensors of a file, or of several as one, open for reading one at a time.
 //!
-//! Whatever the format, a tensor is a [`View`]: bytes of a mapped file, a shape and strides.
+//! Whatever the format, a tensor is a [`View`]: bytes of a file, a shape and strides.
 //! So a load casts each number once, from where it stands in the file to where it is used.
 //!
 //! Promises
@@ -11,13 +11,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use memmap2::Mmap;
 use safetensors::tensor::Dtype;
 
-use super::cast::{Float, Numbers, gather};
-use super::format;
+use super::cast::Float;
+use super::gather::Gather;
+use super::part::Part;
+use super::stream::{Room, Stored};
 use crate::error::{Error, Result};
 
 /// Where a text encoder of transformers may stand that lost `text_model.`, and its parts.
@@ -39,13 +40,6 @@ pub struct TensorFile {
     parts: Vec<Part>,
     views: BTreeMap<String, View>,
     notes: BTreeMap<String, String>,
-}
-
-/// One mapped file.
-#[derive(Debug)]
-struct Part {
-    path: PathBuf,
-    bytes: Mmap,
 }
 
 /// What a format says of a file: where its tensors are, and what its writer noted.
@@ -113,18 +107,8 @@ impl TensorFile {
     /// # Errors
     /// As [`TensorFile::open`].
     pub fn of(file: &File, path: &Path) -> Result<Self> {
-        let cannot = |source| Error::file(path, "cannot be read", source);
-        if file.metadata().map_err(cannot)?.len() == 0 {
-            let what = "is empty: it has 0 bytes; fetch or save it again";
-            return Err(Error::wrong_file(path, what));
-        }
-        // SAFETY: the map is private to this process and read-only. Bytes that another
-        // process changes meanwhile are numbers of other values, never other types;
-        // writers of this project rename a new file into place and change none.
-        let bytes = unsafe { Mmap::map(file) }.map_err(cannot)?;
-        let Layout { views, notes } = format::read(path, &bytes)?;
-        let path = path.to_path_buf();
-        let parts = vec![Part { path, bytes }];
+        let (part, Layout { views, notes }) = Part::of(file, path)?;
+        let parts = vec![part];
         Ok(Self {
             parts,
             views,
@@ -156,7 +140,7 @@ impl TensorFile {
             let Some(before) = self.views.insert(name.clone(), view) else {
                 continue;
             };
-            let first = self.parts[before.part].path.display();
+            let first = self.parts[before.part].path().display();
             let what = format!("holds `{name}`, and so does {first}; give one of the two");
             return Err(Error::wrong_file(&path, what));
         }
@@ -210,7 +194,7 @@ impl TensorFile {
 
     /// Where the file stands, or the first of several.
     pub fn path(&self) -> &Path {
-        self.parts.first().map_or(Path::new(""), |part| &part.path)
+        self.parts.first().map_or(Path::new(""), Part::path)
     }
 
     /// The names of all tensors, in the order of their bytes.
@@ -283,9 +267,7 @@ impl TensorFile {
 
     /// Whether it is a checkpoint of PyTorch.
     pub fn is_pickled(&self) -> bool {
-        self.parts
-            .iter()
-            .any(|part| format::is_pickled(&part.bytes))
+        self.parts.iter().any(Part::pickled)
     }
 
     /// What the file's writer noted under `key`: an entry of a safetensors header, or a word
@@ -302,10 +284,12 @@ impl TensorFile {
     /// The numbers of `name` as f32, in row-major order.
     ///
     /// # Errors
-    /// No tensor has this name, or it does not hold F16, BF16, F32 or F64.
+    /// No tensor has this name, it does not hold F16, BF16, F32 or F64, or it cannot be read.
     pub fn read(&self, name: &str) -> Result<Vec<f32>> {
         let view = self.view(name)?;
-        Ok(gather::<f32>(self.numbers(name, view)?, view.axes()).numbers)
+        let mut room = Room::default();
+        let stored = self.numbers(name, view, &mut room)?;
+        Ok(stored.gather(view.axes())?.numbers)
     }
 
     /// Where the numbers of `name` stand.
@@ -319,69 +303,52 @@ impl TensorFile {
         })
     }
 
-    /// The numbers that `view`, a view of `name`, looks at.
+    /// The numbers that `view`, a view of `name`, looks at; they are read through `room`.
     ///
     /// # Errors
     /// The tensor does not hold F16, BF16, F32 or F64.
-    pub(super) fn numbers(&self, name: &str, view: &View) -> Result<Numbers<'_>> {
+    pub(super) fn numbers<'a>(
+        &'a self,
+        name: &str,
+        view: &View,
+        room: &'a mut Room,
+    ) -> Result<Stored<'a>> {
         let part = &self.parts[view.part];
         let float = Float::of(view.dtype).ok_or_else(|| {
             let found = view.dtype;
             let what =
                 format!("holds {found} in `{name}`, wanted F16, BF16, F32 or F64; convert it");
-            Error::wrong_file(&part.path, what)
+            Error::wrong_file(part.path(), what)
         })?;
-        Ok(Numbers::Bytes(&part.bytes[view.span()], float))
+        let start = view.start;
+        Ok(Stored {
+            part,
+            start,
+            float,
+            room,
+        })
     }
 
     /// Tells the system that `name` is read soon.
-    #[cfg(unix)]
     pub(super) fn soon(&self, name: &str) {
-        self.advise(name, |bytes, start, length| {
-            bytes.advise_range(memmap2::Advice::WillNeed, start, length)
-        });
-    }
-
-    /// Tells the system that `name` was read, so that its pages count as this process's no
-    /// longer; read again, they come back from the file.
-    #[cfg(unix)]
-    pub(super) fn done(&self, name: &str) {
-        self.advise(name, |bytes, start, length| {
-            // SAFETY: the map is of a file and never written, so a dropped page is read from
-            // the file again.
-            unsafe {
-                bytes.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, length)
-            }
-        });
-    }
-
-    #[cfg(not(unix))]
-    pub(super) fn soon(&self, _: &str) {}
-
-    #[cfg(not(unix))]
-    pub(super) fn done(&self, _: &str) {}
-
-    /// Advice is taken or not: a refusal changes nothing.
-    #[cfg(unix)]
-    fn advise(&self, name: &str, advise: impl Fn(&Mmap, usize, usize) -> std::io::Result<()>) {
         if let Some(view) = self.views.get(name) {
-            let span = view.span();
-            advise(&self.parts[view.part].bytes, span.start, span.len()).ok();
+            self.parts[view.part].soon(view.span());
         }
     }
 
     /// The blake3 hash of the whole file, or of the hashes of several.
-    pub fn hash(&self) -> blake3::Hash {
-        match &self.parts[..] {
-            [one] => blake3::hash(&one.bytes),
-            parts => {
-                let mut hasher = blake3::Hasher::new();
-                for part in parts {
-                    hasher.update(blake3::hash(&part.bytes).as_bytes());
-                }
-                hasher.finalize()
-            }
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn hash(&self) -> Result<blake3::Hash> {
+        if let [one] = &self.parts[..] {
+            return one.hash();
         }
+        let mut hasher = blake3::Hasher::new();
+        for part in &self.parts {
+            hasher.update(part.hash()?.as_bytes());
+        }
+        Ok(hasher.finalize())
     }
 }
 
@@ -451,7 +418,7 @@ mod tests {
         );
         let absent = file.read("f").unwrap_err().to_string();
         assert!(absent.contains("has no tensor `f`"), "{absent}");
-        assert_eq!(file.hash(), content_hash(on_disk.path()).unwrap());
+        assert_eq!(file.hash().unwrap(), content_hash(on_disk.path()).unwrap());
     }
 
     #[test]
@@ -518,6 +485,41 @@ mod tests {
             refusal(&whole[..length]);
         }
         assert!(TensorFile::open(file_of(&whole).path()).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_becomes_shorter_is_an_error_and_no_crash() {
+        let header = r#"{"a":{"dtype":"F32","shape":[4096],"data_offsets":[0,16384]}}"#;
+        let on_disk = file_of(&with_header(header, &[0; 16384]));
+        let file = TensorFile::open(on_disk.path()).unwrap();
+        assert_eq!(file.read("a").unwrap(), [0.0; 4096]);
+        for length in [16_000, 0] {
+            on_disk.as_file().set_len(length).unwrap();
+            let said = file.read("a").unwrap_err().to_string();
+            let wanted = "became shorter while it was read; load it when it is written whole";
+            assert!(said.ends_with(wanted), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_hash_is_of_the_bytes_that_are_read_whatever_takes_the_name() {
+        let header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let write = |x: f32| {
+            let beside = folder.path().join("beside");
+            std::fs::write(&beside, with_header(header, &x.to_le_bytes())).unwrap();
+            std::fs::rename(&beside, &path).unwrap();
+        };
+        write(1.0);
+        let (file, hash) = (
+            TensorFile::open(&path).unwrap(),
+            content_hash(&path).unwrap(),
+        );
+        write(2.0);
+        assert_ne!(content_hash(&path).unwrap(), hash);
+        assert_eq!(file.hash().unwrap(), hash);
+        assert_eq!(file.read("a").unwrap(), [1.0]);
     }
 
     #[test]

@@ -7,13 +7,15 @@
 //! - A [`Patch`] sees each parameter once, in PyTorch's layout, whatever the file's family.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, TensorData};
 
-use super::cast::{Numbers, gather, gather_as, row_major};
+use super::cast::Numbers;
+use super::gather::{Gather, gather_as, row_major};
 use super::keys::{KeyTable, Source};
+use super::stream::Room;
 use super::{Place, TensorFile};
 use crate::error::{Error, Result, TensorFaults};
 
@@ -104,6 +106,7 @@ impl Filling<'_> {
             plan,
             from: self,
             listen,
+            room: Room::default(),
             done: 0,
             ahead: 0,
             failed: None,
@@ -243,13 +246,14 @@ fn same(a: &[usize], b: &[usize]) -> bool {
 }
 
 /// The system is asked to read so many bytes before they are needed.
-const AHEAD: usize = 32 << 20;
+const AHEAD: usize = 64 << 20;
 
 struct Fill<'a, 'l> {
     place: Place,
     plan: Plan,
     from: &'a Filling<'a>,
     listen: &'a mut Listen<'l>,
+    room: Room,
     /// How many parameters are filled, and up to which the system reads ahead.
     done: usize,
     ahead: usize,
@@ -259,15 +263,21 @@ struct Fill<'a, 'l> {
 impl Fill<'_, '_> {
     /// The next parameter, of `shape` in its own layout.
     fn next(&mut self, shape: &[usize]) -> Result<TensorData> {
-        self.read_ahead()?;
+        let soon = self.soon()?;
+        let (from, file, soon) = (self.from, self.from.file, &self.plan[soon]);
         let (path, source) = &self.plan[self.done];
         debug_assert_eq!(
             *path,
             self.place.path(),
             "a visitor and a mapper go one way"
         );
-        let (data, odd) = self.from.parameter(path, source, shape)?;
-        self.from.file.done(&source.key);
+        // To ask for pages costs about what it costs to be given them: that is another's work.
+        let (data, odd) = rayon::in_place_scope(|scope| {
+            scope.spawn(|_| {
+                soon.iter().for_each(|(_, source)| file.soon(&source.key));
+            });
+            from.parameter(path, source, shape, &mut self.room)
+        })?;
         self.done += 1;
         let (key, of) = (&source.key, self.plan.len());
         let mut flow = ControlFlow::Continue(());
@@ -281,19 +291,19 @@ impl Fill<'_, '_> {
         }
     }
 
-    fn read_ahead(&mut self) -> Result<()> {
+    /// Counts on, until enough is read ahead; the answer is what is to be read now.
+    fn soon(&mut self) -> Result<Range<usize>> {
         let file = self.from.file;
-        self.ahead = self.ahead.max(self.done);
+        let first = self.ahead.max(self.done);
         let mut bytes = 0;
-        for (_, source) in &self.plan[self.done..self.ahead] {
+        for (i, (_, source)) in self.plan.iter().enumerate().skip(self.done) {
+            if i >= first && bytes >= AHEAD {
+                break;
+            }
             bytes += file.view(&source.key)?.span().len();
+            self.ahead = i + 1;
         }
-        while let Some((_, source)) = self.plan.get(self.ahead).filter(|_| bytes < AHEAD) {
-            bytes += file.view(&source.key)?.span().len();
-            file.soon(&source.key);
-            self.ahead += 1;
-        }
-        Ok(())
+        Ok(first..self.ahead)
     }
 }
 
@@ -304,13 +314,14 @@ impl Filling<'_> {
         path: &str,
         source: &Source,
         shape: &[usize],
+        room: &mut Room,
     ) -> Result<(TensorData, usize)> {
         let (file, key) = (self.file, &source.key);
         let view = file.view(key)?;
         if !self.patch.wants(path) {
             let turned = source.turned(view);
-            let numbers = file.numbers(key, &turned)?;
-            return Ok(gather_as(numbers, turned.axes(), self.dtype, shape));
+            let numbers = file.numbers(key, &turned, room)?;
+            return gather_as(numbers, turned.axes(), self.dtype, shape);
         }
         // Linear layers are shown as PyTorch has them, which a file of ours has not.
         let linear = path.ends_with(".weight") && shape.len() == 2;
@@ -322,14 +333,15 @@ impl Filling<'_> {
         if linear && !source.transposed() {
             picked = picked.turned();
         }
-        let mut numbers = gather(file.numbers(key, &picked)?, picked.axes()).numbers;
+        let stored = file.numbers(key, &picked, room)?;
+        let mut numbers = stored.gather(picked.axes())?.numbers;
         self.patch.apply(path, &outward, &mut numbers)?;
         let mut strides = row_major(&outward);
         if linear {
             strides.reverse();
         }
         let patched = Numbers::Floats(&numbers);
-        Ok(gather_as(patched, (shape, &strides), self.dtype, shape))
+        gather_as(patched, (shape, &strides), self.dtype, shape)
     }
 }
 

@@ -6,6 +6,8 @@
 //! family of names ── KeyTable ─────────────────────────────────────┘
 //! ```
 //!
+//! A file is read at the places that are asked for (`part`), in bands (`stream`), which are put
+//! in the order that is wanted (`gather`) and the type that is wanted (`cast`) as they come.
 //! `folder` finds a network's files where there are several; `manifest` is our own folder.
 //!
 //! Promises
@@ -21,11 +23,14 @@ pub mod detect;
 mod file;
 pub mod folder;
 mod format;
+mod gather;
 pub mod keys;
 mod load;
 pub mod manifest;
+mod part;
 mod pickle;
 mod save;
+mod stream;
 #[cfg(test)]
 mod tests;
 

@@ -211,6 +211,30 @@ fn every_fault_of_a_file_is_told_at_once_with_both_shapes() {
 }
 
 #[test]
+fn a_file_cut_short_while_it_is_loaded_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, device) = (folder.path().join("a.safetensors"), Device::flex());
+    let made = text().init(&device, 1).unwrap();
+    save(&made, &path, SaveAs::F32).unwrap();
+    let filling = Filling {
+        file: &TensorFile::open(&path).unwrap(),
+        table: &KeyTable::native(),
+        dtype: DType::F16,
+        patch: &NoPatch,
+    };
+    let on_disk = std::fs::File::options().write(true).open(&path).unwrap();
+    let mut loaded = 0;
+    let cut = &mut |heard: Heard<'_>| {
+        loaded += usize::from(matches!(heard, Heard::Parameter { .. }));
+        on_disk.set_len(100).unwrap();
+        std::ops::ControlFlow::Continue(())
+    };
+    let said = filling.fill(made, cut).unwrap_err().to_string();
+    assert!(said.contains("became shorter while it was read"), "{said}");
+    assert_eq!(loaded, 1);
+}
+
+#[test]
 fn a_tensor_of_integers_is_refused_by_its_type() {
     let folder = tempfile::tempdir().unwrap();
     let (path, device) = (folder.path().join("a.safetensors"), Device::flex());

@@ -11,8 +11,8 @@ use safetensors::{SafeTensorError, SafeTensors};
 use serde::Deserialize;
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 
-use super::super::cast::row_major;
 use super::super::file::{Layout, View};
+use super::super::gather::row_major;
 use crate::error::{Error, Result};
 
 /// Bytes before the header, which say how long it is.
