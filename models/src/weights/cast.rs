@@ -12,10 +12,6 @@ use safetensors::Dtype;
 /// As many numbers as are turned from one type to the other at a time.
 const BLOCK: usize = 256;
 
-/// Bytes of a large page of memory; less has no use for one.
-#[cfg(target_os = "linux")]
-const LARGE: usize = 2 << 20;
-
 /// A floating-point type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Float {
@@ -176,29 +172,6 @@ impl Wanted for bf16 {
             .filter(|x| x.to_bits() & 0x7f80 == 0x7f80)
             .count()
     }
-}
-
-/// So many zeros, in large pages where the system has them: of a model's gigabytes, the first
-/// touch of each page is what costs most.
-pub(super) fn fresh<T: Wanted>(count: usize) -> Vec<T> {
-    let numbers = T::zeros(count);
-    #[cfg(target_os = "linux")]
-    if size_of_val(&numbers[..]) >= LARGE {
-        in_large_pages(&numbers);
-    }
-    numbers
-}
-
-/// Asks the system for large pages where `numbers` are not yet; it may refuse.
-#[cfg(target_os = "linux")]
-fn in_large_pages<T>(numbers: &[T]) {
-    let start: *const u8 = numbers.as_ptr().cast();
-    // The first page may hold other things too, to which the advice does no harm.
-    let before = start.addr() % rustix::param::page_size();
-    let (first, length) = (start.wrapping_sub(before), size_of_val(numbers) + before);
-    let advice = rustix::mm::Advice::LinuxHugepage;
-    // SAFETY: this advice changes no byte of memory, whoever it belongs to.
-    unsafe { rustix::mm::madvise(first.cast_mut().cast(), length, advice) }.ok();
 }
 
 /// How many of `numbers` the type cannot hold.

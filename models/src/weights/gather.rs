@@ -12,7 +12,7 @@ use half::{bf16, f16};
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 
-use super::cast::{Numbers, Wanted, fresh};
+use super::cast::{Numbers, Wanted};
 use crate::error::Result;
 
 /// Side of the squares in which a tensor is turned.
@@ -44,7 +44,7 @@ pub(super) trait Gather {
 
 impl Gather for Numbers<'_> {
     fn gather<T: Wanted>(self, view: Shape<'_>) -> Result<Gathered<T>> {
-        let mut numbers = fresh::<T>(view.0.iter().product());
+        let mut numbers = T::zeros(view.0.iter().product());
         let odd = match numbers.is_empty() {
             true => 0,
             false => lay(self, &Axis::all_of(view), &mut numbers),

@@ -12,7 +12,7 @@
 //! - What is made is the result and a [`Room`], which is used again for the next tensor.
 //! - Of a tensor with gaps, as a third of the rows of each head, the gaps are not read.
 
-use super::cast::{Float, Numbers, Wanted, fresh};
+use super::cast::{Float, Numbers, Wanted};
 use super::gather::{Axis, Gather, Gathered, Shape, TILE, lay};
 use super::part::Part;
 use crate::error::Result;
@@ -54,7 +54,7 @@ impl Default for Room {
 
 impl Gather for Stored<'_> {
     fn gather<T: Wanted>(self, view: Shape<'_>) -> Result<Gathered<T>> {
-        let mut numbers = fresh::<T>(view.0.iter().product());
+        let mut numbers = T::zeros(view.0.iter().product());
         let mut odd = 0;
         let bands = self.bands(view);
         let Some(first) = bands.first() else {
