@@ -144,7 +144,8 @@ pub(crate) struct DeviceArgs {
     /// Compute on `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU where one works.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub(crate) device: DeviceChoice,
-    /// Compute in `f32`, `f16` or `bf16`; f32 on the CPU and f16 on CUDA when left out.
+    /// Hold the UNet in `f32`, `f16` or `bf16`; f32 on the CPU and f16 on CUDA when left out.
+    /// CUDA computes in that type too; the CPU computes in f32 and saves memory.
     #[arg(long, value_name = "TYPE")]
     pub(crate) dtype: Option<Precision>,
     /// Have the CPU's kernels use `avx2` or `portable` instructions; `auto` takes the widest

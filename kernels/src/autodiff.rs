@@ -94,6 +94,8 @@ struct Silu;
 #[derive(Debug)]
 struct Gelu;
 #[derive(Debug)]
+struct Geglu;
+#[derive(Debug)]
 struct GroupNorm;
 #[derive(Debug)]
 struct LayerNorm;
@@ -135,6 +137,23 @@ impl<B: LdmOps + LdmGradients> Step<B, 1> for Gelu {
         [needed]: [bool; 1],
     ) -> [Option<FloatTensor<B>>; 1] {
         [needed.then(|| B::ldm_gelu_gradient(x, dy))]
+    }
+}
+
+impl<B: LdmOps + LdmGradients> Step<B, 1> for Geglu {
+    type Options = ();
+
+    fn forward([x]: [FloatTensor<B>; 1], (): ()) -> FloatTensor<B> {
+        B::ldm_geglu(x)
+    }
+
+    fn backward(
+        [x]: [FloatTensor<B>; 1],
+        dy: FloatTensor<B>,
+        (): (),
+        [needed]: [bool; 1],
+    ) -> [Option<FloatTensor<B>>; 1] {
+        [needed.then(|| B::ldm_geglu_gradient(x, dy))]
     }
 }
 
@@ -230,6 +249,10 @@ impl<B: LdmOps + LdmGradients, C: CheckpointStrategy> LdmOps for Autodiff<B, C> 
 
     fn ldm_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         record::<B, C, Gelu, 1>([x], ())
+    }
+
+    fn ldm_geglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        record::<B, C, Geglu, 1>([x], ())
     }
 
     fn ldm_group_norm(

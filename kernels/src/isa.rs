@@ -129,7 +129,10 @@ fn settle(wanted: u8) -> u8 {
 /// The widest set that both the CPU and our kernels have.
 fn found() -> u8 {
     #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+    if std::is_x86_feature_detected!("avx2")
+        && std::is_x86_feature_detected!("fma")
+        && std::is_x86_feature_detected!("f16c")
+    {
         return FMA;
     }
     PORTABLE

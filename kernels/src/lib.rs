@@ -4,7 +4,7 @@
 //! - Plain functions on burn tensors, differentiable on an autodiff device. Each agrees with
 //!   its namesake in [`reference`] to a tolerance that a test states.
 //! - On the CPU in f32 they run our kernels, whose bits do not depend on the number of threads.
-//!   Elsewhere (CUDA, other dtypes) they are the reference.
+//!   Elsewhere (CUDA, activations of other dtypes) they are the reference.
 //! - [`device::open`] is the only way in this project to come by a device.
 //! - [`memory`] is an allocator that a program may install; nothing here depends on it.
 //!
@@ -64,6 +64,20 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     match counted(ours(&x)) {
         true => Tensor::from_dispatch(Dispatch::ldm_gelu(x.into_dispatch())),
         false => reference::gelu(x),
+    }
+}
+
+/// `x [.., 2n]`, values and then gates, → `[.., n]`: each value times [`gelu`] of its gate
+/// (Shazeer 2020, arXiv 2002.05202).
+pub fn geglu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let width = x.dims()[D - 1];
+    assert!(
+        width.is_multiple_of(2),
+        "as many gates as values in {width}"
+    );
+    match counted(ours(&x)) {
+        true => Tensor::from_dispatch(Dispatch::ldm_geglu(x.into_dispatch())),
+        false => reference::geglu(x),
     }
 }
 
@@ -139,6 +153,9 @@ pub fn layer_norm<const D: usize>(
 
 /// Cross-correlation: `x [b, c, h, w]`, `weight [o, c, kh, kw]`, `bias [o]` →
 /// `[b, o, (h + top + bottom − kh) / stride + 1, (w + left + right − kw) / stride + 1]`.
+///
+/// On the CPU `weight` may be f16 or bf16 beside an f32 `x`: the result is that of the same
+/// numbers in f32.
 pub fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
@@ -147,7 +164,7 @@ pub fn conv2d(
     padding: Padding,
 ) -> Tensor<4> {
     check_conv(x.dims(), weight.dims(), stride, padding);
-    if !counted(ours(&x) && ours(&weight) && bias.as_ref().is_none_or(ours)) {
+    if !counted(ours(&x) && weighs(&weight) && bias.as_ref().is_none_or(ours)) {
         return reference::conv2d(x, weight, bias, stride, padding);
     }
     let bias = or_zeros(bias, &weight, weight.dims()[0]);
@@ -159,7 +176,8 @@ pub fn conv2d(
     ))
 }
 
-/// `x [.., in] · weight [in, out] + bias [out]` → `[.., out]`.
+/// `x [.., in] · weight [in, out] + bias [out]` → `[.., out]`; weights of half precision as for
+/// [`conv2d`].
 pub fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
@@ -171,7 +189,7 @@ pub fn linear<const D: usize>(
         inner,
         "a linear layer takes the width of its weight"
     );
-    if !counted(ours(&x) && ours(&weight) && bias.as_ref().is_none_or(ours)) {
+    if !counted(ours(&x) && weighs(&weight) && bias.as_ref().is_none_or(ours)) {
         return reference::linear(x, weight, bias);
     }
     let bias = or_zeros(bias, &weight, outer);
@@ -264,6 +282,13 @@ fn or_zeros<const D: usize>(bias: Option<Tensor<1>>, beside: &Tensor<D>, n: usiz
 /// Whether a kernel of ours serves this tensor: f32 on the CPU.
 fn ours<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && on_cpu(x.device().as_dispatch())
+}
+
+/// Whether a kernel of ours takes this as the weight of a layer: f32 on the CPU, or half
+/// precision where nothing asks for gradients.
+fn weighs<const D: usize>(weight: &Tensor<D>) -> bool {
+    let half = matches!(weight.dtype(), DType::F16 | DType::BF16);
+    ours(weight) || half && matches!(weight.device().as_dispatch(), DispatchDevice::Flex(_))
 }
 
 fn on_cpu(device: &DispatchDevice) -> bool {

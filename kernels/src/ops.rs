@@ -36,6 +36,9 @@ pub(crate) trait LdmOps: Backend {
     /// `x · Φ(x)`.
     fn ldm_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
+    /// `x [.., 2n]` → `[.., n]`: the first half of each row times GELU of the second.
+    fn ldm_geglu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
     /// Group norm of `x [b, c, h, w]` with `gamma` and `beta [c]`.
     fn ldm_group_norm(
         x: FloatTensor<Self>,
@@ -86,6 +89,9 @@ pub(crate) trait LdmGradients: Backend {
 
     /// Of [`LdmOps::ldm_gelu`].
     fn ldm_gelu_gradient(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// Of [`LdmOps::ldm_geglu`].
+    fn ldm_geglu_gradient(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// Of [`LdmOps::ldm_group_norm`].
     fn ldm_group_norm_gradient(

@@ -22,6 +22,16 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     activation::gelu(x)
 }
 
+/// The first half of each row times [`gelu`] of the second: `x [.., 2n]` → `[.., n]`.
+pub fn geglu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let half = x.dims()[D - 1] / 2;
+    let (value, gate) = (
+        x.clone().narrow(D - 1, 0, half),
+        x.narrow(D - 1, half, half),
+    );
+    value * gelu(gate)
+}
+
 /// Group normalisation, Wu & He 2018 (arXiv 1803.08494): `x [b, c, h, w]`, `gamma` and
 /// `beta [c]`; mean and biased variance over each of `groups` runs of channels.
 pub fn group_norm(

@@ -5,7 +5,7 @@
 //! order. That it is taken of 1 where the largest value of the reference is smaller came after
 //! a failure: a norm over one number has the gradient 0, and ours was −1.06e-5.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use ldm_kernels::device::{self, DeviceChoice, DeviceError, Isa, IsaError};
 use ldm_kernels::{self as ours, Padding, reference};
 
@@ -17,6 +17,8 @@ const TOLERANCE: f32 = 2e-5;
 enum Case {
     Silu(usize),
     Gelu(usize),
+    /// Rows, and values of each.
+    Geglu(usize, usize),
     /// Dims, groups, whether SiLU follows.
     GroupNorm([usize; 4], usize, bool),
     LayerNorm([usize; 3]),
@@ -30,7 +32,7 @@ enum Case {
     Causal([usize; 4]),
 }
 
-use Case::{Attention, Causal, Conv, Gelu, GroupNorm, LayerNorm, Linear, Silu};
+use Case::{Attention, Causal, Conv, Geglu, Gelu, GroupNorm, LayerNorm, Linear, Silu};
 
 impl Case {
     /// The lengths of its inputs.
@@ -38,6 +40,7 @@ impl Case {
         let size = |dims: &[usize]| dims.iter().product::<usize>();
         match self {
             Silu(n) | Gelu(n) => vec![n],
+            Geglu(rows, n) => vec![rows * 2 * n],
             GroupNorm(d, _, _) => vec![size(&d), d[1], d[1]],
             LayerNorm(d) => vec![size(&d), d[2], d[2]],
             Conv(d, o, k, _, _, bias) => {
@@ -73,6 +76,10 @@ impl Case {
                 } else {
                     reference::gelu(at(0))
                 }
+            }
+            Geglu(rows, n) => {
+                let geglu = if fast { ours::geglu } else { reference::geglu };
+                geglu(at(0).reshape([rows, 2 * n])).flatten(0, 1)
             }
             GroupNorm(d, groups, silu) => {
                 let norm = match (fast, silu) {
@@ -211,6 +218,10 @@ fn cases() -> Vec<Case> {
         Silu(40_001),
         Gelu(7),
         Gelu(40_001),
+        Geglu(1, 1),
+        Geglu(3, 37),
+        Geglu(2, 20_000),
+        Geglu(1000, 33),
         GroupNorm([1, 1, 1, 1], 1, false),
         GroupNorm([2, 6, 5, 7], 3, true),
         GroupNorm([3, 32, 8, 8], 32, true),
@@ -286,6 +297,7 @@ fn gradients_agree_with_finite_differences() {
     let few = [
         Silu(50),
         Gelu(50),
+        Geglu(3, 9),
         GroupNorm([2, 6, 5, 7], 3, true),
         LayerNorm([2, 3, 17]),
         Conv([2, 3, 6, 6], 4, [3, 3], 2, Padding::same(1), true),
@@ -324,6 +336,30 @@ fn gradients_agree_with_finite_differences() {
                 (slope - want).abs() < 5e-3 * size,
                 "{case:?}, input {i}: {slope} {want}"
             );
+        }
+    }
+}
+
+#[test]
+fn weights_of_half_precision_compute_as_the_same_numbers_in_f32_do() {
+    let device = cpu();
+    let with_weights = |case: &Case| matches!(case, Conv(..) | Linear(..));
+    for case in cases().into_iter().filter(with_weights) {
+        let inputs: Vec<_> = case
+            .random_inputs()
+            .iter()
+            .map(|x| flat(x, &device))
+            .collect();
+        for half in [DType::F16, DType::BF16] {
+            let (mut narrow, mut wide) = (inputs.clone(), inputs.clone());
+            narrow[1] = narrow[1].clone().cast(half);
+            wide[1] = narrow[1].clone().cast(DType::F32);
+            let [got, want] = [narrow, wide].map(|inputs| read(case.apply(&inputs, true)));
+            let same = got
+                .iter()
+                .zip(&want)
+                .all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same && got.len() == want.len(), "{case:?} in {half:?}");
         }
     }
 }

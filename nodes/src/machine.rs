@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use burn::tensor::{DType, Device};
 use ldm_models::device::{self, DeviceChoice, DeviceError, Isa, OpenDevice};
+use ldm_models::weights::Types;
 
 use crate::weights::Weights;
 
@@ -16,7 +17,7 @@ pub struct Machine {
     weights: Weights,
 }
 
-/// The type of number that a UNet computes in; `--dtype`.
+/// The type of number of a UNet's weights, in which a GPU also computes; `--dtype`.
 ///
 /// Autoencoders and text encoders compute in f32 whatever is chosen: they run once, and the
 /// decoders of common models run over in f16.
@@ -91,9 +92,15 @@ impl Machine {
         self.open.device()
     }
 
-    /// What UNets compute in.
-    pub fn dtype(&self) -> DType {
-        self.precision.dtype()
+    /// What UNets hold their weights and compute in. The CPU computes in f32 whatever the
+    /// weights are: it has no faster type, and they are widened on the way.
+    pub fn types(&self) -> Types {
+        let weights = self.precision.dtype();
+        let compute = match self.name() {
+            "cpu" => DType::F32,
+            _ => weights,
+        };
+        Types { weights, compute }
     }
 
     /// `cpu` or `cuda:N`

@@ -105,7 +105,7 @@ impl Sampling<'_> {
 
     /// The bare network, in the number type it computes in.
     fn call(&self, x: Tensor<4>, t: Tensor<1>, told: Told) -> Tensor<4> {
-        let dtype = self.machine.dtype();
+        let dtype = self.machine.types().compute;
         let told = Told {
             context: told.context.map(|tokens| tokens.cast(dtype)),
             label: told.label,

@@ -1,4 +1,4 @@
-//! SiLU and GELU, forwards and backwards, one pass over memory each.
+//! SiLU, GELU and GEGLU, forwards and backwards, one pass over memory each.
 //!
 //! Not here: SiLU after a norm, which `norm` does in its own pass.
 
@@ -27,6 +27,44 @@ pub(crate) fn gelu_gradient(x: &[f32], dy: &[f32]) -> Vec<f32> {
     map2(x, dy, gelu_gradient_chunk)
 }
 
+/// `[v, g]` → `v · gelu(g)` over rows of `2 · half` numbers.
+pub(crate) fn geglu(x: &[f32], half: usize) -> Vec<f32> {
+    let (half, rows) = (half.max(1), rows(half));
+    filled(x.len() / 2, |y| {
+        y.par_chunks_mut(rows * half)
+            .zip(x.par_chunks(2 * rows * half))
+            .for_each(|(y, x)| {
+                for (y, x) in y.chunks_exact_mut(half).zip(x.chunks_exact(2 * half)) {
+                    let (value, gate) = x.split_at(half);
+                    geglu_row(value, gate, y);
+                }
+            });
+    })
+}
+
+/// The gradient of [`geglu`] at `x`, times `dy`.
+pub(crate) fn geglu_gradient(x: &[f32], dy: &[f32], half: usize) -> Vec<f32> {
+    let (half, rows) = (half.max(1), rows(half));
+    filled(x.len(), |dx| {
+        let inputs = x
+            .par_chunks(2 * rows * half)
+            .zip(dy.par_chunks(rows * half));
+        dx.par_chunks_mut(2 * rows * half)
+            .zip(inputs)
+            .for_each(|(dx, (x, dy))| {
+                let lines = x.chunks_exact(2 * half).zip(dy.chunks_exact(half));
+                for (dx, (x, dy)) in dx.chunks_exact_mut(2 * half).zip(lines) {
+                    geglu_gradient_row(x, dy, dx);
+                }
+            });
+    })
+}
+
+/// Rows of `half` numbers that one task takes.
+fn rows(half: usize) -> usize {
+    (CHUNK / half.max(1)).max(1)
+}
+
 fn map(x: &[f32], f: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
     filled(x.len(), |y| {
         y.par_chunks_mut(CHUNK)
@@ -51,6 +89,12 @@ multiversion! {
 }
 multiversion! {
     fn gelu_gradient_chunk(x: &[f32], dy: &[f32], dx: &mut [f32]) = gelu_gradient_body
+}
+
+multiversion! { fn geglu_row(value: &[f32], gate: &[f32], y: &mut [f32]) = geglu_body }
+multiversion! {
+    /// Of one row of values and gates.
+    fn geglu_gradient_row(x: &[f32], dy: &[f32], dx: &mut [f32]) = geglu_gradient_body
 }
 
 #[inline(always)]
@@ -86,5 +130,27 @@ fn gelu_gradient_body<const FMA: bool>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
     for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
         let (below, density) = normal::<FMA>(*x);
         *dx = dy * madd::<FMA>(*x, density, below);
+    }
+}
+
+#[inline(always)]
+fn geglu_body<const FMA: bool>(value: &[f32], gate: &[f32], y: &mut [f32]) {
+    for (y, (value, gate)) in y.iter_mut().zip(value.iter().zip(gate)) {
+        *y = value * (gate * normal::<FMA>(*gate).0);
+    }
+}
+
+#[inline(always)]
+fn geglu_gradient_body<const FMA: bool>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let half = dy.len();
+    let ((value, gate), (of_value, of_gate)) = (x.split_at(half), dx.split_at_mut(half));
+    for ((of_value, of_gate), (dy, (value, gate))) in of_value
+        .iter_mut()
+        .zip(of_gate)
+        .zip(dy.iter().zip(value.iter().zip(gate)))
+    {
+        let (below, density) = normal::<FMA>(*gate);
+        *of_value = dy * (gate * below);
+        *of_gate = dy * value * madd::<FMA>(*gate, density, below);
     }
 }

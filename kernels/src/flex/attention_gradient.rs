@@ -11,7 +11,7 @@
 use rayon::prelude::*;
 
 use super::attention::Sizes;
-use super::gemm::{Onto, Product, Strided};
+use super::gemm::{Onto, Product, RightSide, Strided};
 use super::memory::{Scratch, Shared, filled};
 use super::simd::{exp, fold, lane_sum, madd, multiversion};
 
@@ -75,7 +75,7 @@ impl<'a> Pair<'a> {
             n: s.keys,
             k: s.width,
             a,
-            b,
+            b: RightSide::Matrix(b),
             c,
             c_row: s.keys,
         };
@@ -109,7 +109,7 @@ impl<'a> Pair<'a> {
                         n,
                         k,
                         a,
-                        b,
+                        b: RightSide::Matrix(b),
                         c,
                         c_row: n,
                     }

@@ -16,12 +16,13 @@ mod weight;
 
 pub(crate) use weight::weight_gradient;
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use rayon::prelude::*;
 
 use super::gemm::{KC, MR, NR, Start, Strided, Tile, even, row_runs};
 use super::memory::{Scratch, Shared, filled};
+use super::weights::Weights;
 use super::{simd, winograd};
 use crate::Padding;
 
@@ -31,6 +32,8 @@ const TASK: usize = 128;
 const FEW: usize = 2 * MR;
 /// Tasks wanted at least: enough for the cores of a desktop to share evenly.
 const TASKS: usize = 8;
+/// Rows of the weight that stay in the second cache while panels pass.
+const HIGH: usize = 192;
 
 /// The sizes of one convolution.
 #[derive(Clone, Copy, Debug)]
@@ -263,7 +266,7 @@ fn bordered<'a>(
 }
 
 /// `x [b, c, h, w] ∗ weight [o, c, kh, kw] + bias [o]` → `[b, o, oh, ow]`.
-pub(crate) fn forward(x: &[f32], weight: &[f32], bias: &[f32], s: Sizes) -> Vec<f32> {
+pub(crate) fn forward(x: &[f32], weight: Weights<'_>, bias: &[f32], s: Sizes) -> Vec<f32> {
     match winograd::suits(&s) {
         true => winograd::forward(x, weight, bias, s),
         false => direct(x, weight, bias, s),
@@ -271,7 +274,7 @@ pub(crate) fn forward(x: &[f32], weight: &[f32], bias: &[f32], s: Sizes) -> Vec<
 }
 
 /// [`forward`] as the definition has it.
-pub(super) fn direct(x: &[f32], weight: &[f32], bias: &[f32], s: Sizes) -> Vec<f32> {
+pub(super) fn direct(x: &[f32], weight: Weights<'_>, bias: &[f32], s: Sizes) -> Vec<f32> {
     filled(s.images * s.outputs * s.pixels(), |y| {
         Implicit {
             rows: s.outputs,
@@ -292,7 +295,8 @@ pub(crate) fn input_gradient(dy: &[f32], weight: &[f32], s: Sizes) -> Vec<f32> {
     match s.turned() {
         Some(turned) if winograd::suits(&turned) => {
             let weight = turn_kernels(weight, &s);
-            winograd::forward(dy, &weight, &vec![0.0; s.channels], turned)
+            let weight = Weights::F32(&weight);
+            winograd::forward(dy, weight, &vec![0.0; s.channels], turned)
         }
         _ => input_gradient_by_phase(dy, weight, s),
     }
@@ -398,7 +402,7 @@ impl Phase {
         let taps: Vec<usize> = (0..s.outputs).flat_map(reach).collect();
         Implicit {
             rows: s.channels,
-            weight: &turned,
+            weight: Weights::F32(&turned),
             bias: &vec![0.0; s.channels],
             taps: &taps,
             source,
@@ -434,7 +438,7 @@ impl Phase {
 /// `out[i][j] = bias[i] + Σ_k weight[i][k] · source[taps[k] + pixel(j)]`.
 struct Implicit<'a> {
     rows: usize,
-    weight: &'a [f32],
+    weight: Weights<'a>,
     bias: &'a [f32],
     taps: &'a [usize],
     source: &'a [f32],
@@ -475,7 +479,7 @@ impl Implicit<'_> {
             });
     }
 
-    fn task(&self, first: usize, rows: std::ops::Range<usize>) {
+    fn task(&self, first: usize, rows: Range<usize>) {
         let last = self.grid.len().min(first + TASK);
         let panels: Vec<Panel> = (first..last)
             .step_by(NR)
@@ -485,6 +489,8 @@ impl Implicit<'_> {
         // Where no tap reaches, as between the steps of a 1×1 kernel, the bias is still written.
         let block = even(all, KC).max(1);
         let mut packed = Scratch::new(block * panels.len() * NR);
+        let high = even(rows.len(), HIGH).next_multiple_of(MR);
+        let mut room = Scratch::new(self.weight.room(high * block));
         let mut done = 0;
         loop {
             let taps = &self.taps[done..all.min(done + block)];
@@ -494,9 +500,13 @@ impl Implicit<'_> {
                 .zip(lines)
                 .map(|(panel, lines)| panel.right(rows.len(), lines, taps, self.source))
                 .collect();
-            for (panel, right) in panels.iter().zip(&rights) {
-                for (from, len) in row_runs(rows.len()) {
-                    self.tile(panel, right, rows.start + from, len, done);
+            for top in rows.clone().step_by(high) {
+                let some = top..rows.end.min(top + high);
+                let left = self.left(some.clone(), done..done + taps.len(), &mut room);
+                for (panel, right) in panels.iter().zip(&rights) {
+                    for (from, len) in row_runs(some.len()) {
+                        self.tile(panel, right, left.below(from), top + from, len, done);
+                    }
                 }
             }
             done += block;
@@ -504,6 +514,20 @@ impl Implicit<'_> {
                 break;
             }
         }
+    }
+
+    /// Some rows of the weight, of the taps `taps`: where they lie, or widened into `room`.
+    fn left(&self, rows: Range<usize>, taps: Range<usize>, room: &mut [f32]) -> Strided {
+        let (all, n) = (self.taps.len(), taps.len());
+        if let Weights::F32(weight) = self.weight {
+            let mut left = Strided::rows(&weight[rows.start * all..rows.end * all], all);
+            left.start = left.start.wrapping_add(taps.start);
+            return left;
+        }
+        for (row, room) in rows.clone().zip(room.chunks_exact_mut(n.max(1))) {
+            self.weight.get(row * all + taps.start, n, room);
+        }
+        Strided::rows(&room[..rows.len() * n], n)
     }
 
     fn panel(&self, j: usize, last: usize) -> Panel {
@@ -527,11 +551,8 @@ impl Implicit<'_> {
     }
 
     /// Adds the products of the taps of `right`, which `done` come before, to `len` rows of a
-    /// panel.
-    fn tile(&self, p: &Panel, right: &Right, row: usize, len: usize, done: usize) {
-        let weight = &self.weight[row * self.taps.len()..][..len * self.taps.len()];
-        let mut a = Strided::rows(weight, self.taps.len());
-        a.start = a.start.wrapping_add(done);
+    /// panel, those from `row` on; `a` is what the weight has for them.
+    fn tile(&self, p: &Panel, right: &Right, a: Strided, row: usize, len: usize, done: usize) {
         let out = |j: usize| self.out.at(row * self.out_row + p.to[j]);
         let mut buffer = [0.0_f32; MR * NR];
         let (c, c_row) = match p.whole {

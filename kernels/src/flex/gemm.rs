@@ -10,6 +10,7 @@
 
 use super::memory::Scratch;
 use super::simd::has_fma;
+use super::weights::Weights;
 
 /// Columns of a tile: two AVX2 vectors.
 pub(crate) const NR: usize = 16;
@@ -51,6 +52,12 @@ impl Strided {
 
     pub(crate) fn at(self, i: usize, j: usize) -> *const f32 {
         self.start.wrapping_add(i * self.row + j * self.col)
+    }
+
+    /// Its rows from `i` on.
+    pub(crate) fn below(self, i: usize) -> Self {
+        let start = self.at(i, 0);
+        Self { start, ..self }
     }
 }
 
@@ -194,13 +201,49 @@ pub(crate) unsafe fn dots(
     }
 }
 
+/// The right side of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum RightSide<'a> {
+    Matrix(Strided),
+    /// Columns of a weight that is `row` wide, from `first` on.
+    Weights {
+        all: Weights<'a>,
+        first: usize,
+        row: usize,
+    },
+}
+
+impl<'a> RightSide<'a> {
+    /// `weight`, rows of `row` numbers.
+    pub(crate) fn weights(weight: Weights<'a>, row: usize) -> Self {
+        match weight {
+            Weights::F32(all) => Self::Matrix(Strided::rows(all, row)),
+            all => Self::Weights { all, first: 0, row },
+        }
+    }
+
+    /// The columns from `j` on.
+    pub(crate) fn columns(self, j: usize) -> Self {
+        match self {
+            Self::Matrix(matrix) => Self::Matrix(Strided {
+                start: matrix.at(0, j),
+                ..matrix
+            }),
+            Self::Weights { all, first, row } => {
+                let first = first + j;
+                Self::Weights { all, first, row }
+            }
+        }
+    }
+}
+
 /// A product of `m × k` and `k × n`, written to `c` (`m` rows, `c_row` apart) on this thread.
-pub(crate) struct Product {
+pub(crate) struct Product<'a> {
     pub(crate) m: usize,
     pub(crate) n: usize,
     pub(crate) k: usize,
     pub(crate) a: Strided,
-    pub(crate) b: Strided,
+    pub(crate) b: RightSide<'a>,
     pub(crate) c: *mut f32,
     pub(crate) c_row: usize,
 }
@@ -216,7 +259,7 @@ pub(crate) enum Onto {
     Row(*const f32),
 }
 
-impl Product {
+impl Product<'_> {
     /// # Safety
     /// `a`, `b` and `onto` hold what their sizes say; no one else touches `c`.
     pub(crate) unsafe fn run(&self, onto: Onto) {
@@ -243,13 +286,26 @@ impl Product {
 
     /// Packs `kc × nc` of `b` at `(pc, jc)` into panels of 16 columns, short ones with zeros.
     unsafe fn pack(&self, out: &mut [f32], jc: usize, nc: usize, pc: usize, kc: usize) {
-        for (panel, j) in out
-            .chunks_exact_mut(kc.max(1) * NR)
-            .zip((0..nc).step_by(NR))
-        {
-            let width = NR.min(nc - j);
-            // SAFETY: rows `pc..pc + kc` and columns `jc + j..jc + j + width` are in `b`.
-            unsafe { pack_panel(panel, self.b, (pc, kc), (jc + j, width)) };
+        let panels = out.chunks_exact_mut(kc.max(1) * NR);
+        match self.b {
+            RightSide::Matrix(b) => {
+                for (panel, j) in panels.zip((0..nc).step_by(NR)) {
+                    let width = NR.min(nc - j);
+                    // SAFETY: rows `pc..pc + kc` and columns `jc + j..jc + j + width` are in `b`.
+                    unsafe { pack_panel(panel, b, (pc, kc), (jc + j, width)) };
+                }
+            }
+            RightSide::Weights { all, first, row } => {
+                let mut room = [0.0; NC];
+                // Beyond the last column they stay zeros.
+                let whole = nc.next_multiple_of(NR);
+                for p in 0..kc {
+                    all.get((pc + p) * row + first + jc, nc, &mut room);
+                    for (j, line) in room[..whole].chunks_exact(NR).enumerate() {
+                        out[(j * kc + p) * NR..][..NR].copy_from_slice(line);
+                    }
+                }
+            }
         }
     }
 
@@ -528,7 +584,7 @@ mod tests {
                     n,
                     k,
                     a,
-                    b,
+                    b: RightSide::Matrix(b),
                     c: c.as_mut_ptr(),
                     c_row: n,
                 };

@@ -4,8 +4,9 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{NR, Onto, Product, Strided, even};
+use super::gemm::{NR, Onto, Product, RightSide, Strided, even};
 use super::memory::{Scratch, Shared, add_parts, filled};
+use super::weights::Weights;
 
 /// Rows that one task takes at most, forwards and for the gradient of `x`.
 const ROWS: usize = 1024;
@@ -19,18 +20,18 @@ const PARTS: usize = 8;
 /// `x [rows, in] · weight [in, out] + bias [out]`.
 pub(crate) fn forward(
     x: &[f32],
-    weight: &[f32],
+    weight: Weights<'_>,
     bias: &[f32],
     [inner, outer]: [usize; 2],
 ) -> Vec<f32> {
     let rows = x.len() / inner.max(1);
-    let right = Strided::rows(weight, outer);
+    let right = RightSide::weights(weight, outer);
     by_rows(rows, x, [inner, outer], right, Onto::Row(bias.as_ptr()))
 }
 
 /// The gradient of `x`: `dy · weightᵀ`.
 pub(crate) fn input_gradient(dy: &[f32], weight: &[f32], [inner, outer]: [usize; 2]) -> Vec<f32> {
-    let right = Strided::rows(weight, outer).transposed();
+    let right = RightSide::Matrix(Strided::rows(weight, outer).transposed());
     by_rows(
         dy.len() / outer.max(1),
         dy,
@@ -42,15 +43,14 @@ pub(crate) fn input_gradient(dy: &[f32], weight: &[f32], [inner, outer]: [usize;
 
 /// Everything a task needs of the right side, which is only read.
 #[derive(Clone, Copy)]
-struct Right(Strided, Onto);
+struct Right<'a>(RightSide<'a>, Onto);
 
 // SAFETY: both point to slices that outlive the tasks, and are only read.
-unsafe impl Sync for Right {}
+unsafe impl Sync for Right<'_> {}
 
-impl Right {
-    fn columns(&self, from: usize) -> Strided {
-        let start = self.0.start.wrapping_add(from * self.0.col);
-        Strided { start, ..self.0 }
+impl<'a> Right<'a> {
+    fn columns(&self, from: usize) -> RightSide<'a> {
+        self.0.columns(from)
     }
 
     fn onto(&self, from: usize) -> Onto {
@@ -65,7 +65,13 @@ impl Right {
 ///
 /// Each task packs its columns of the right side, so rows are shared out only where there are
 /// many to each.
-fn by_rows(rows: usize, left: &[f32], [k, n]: [usize; 2], right: Strided, onto: Onto) -> Vec<f32> {
+fn by_rows(
+    rows: usize,
+    left: &[f32],
+    [k, n]: [usize; 2],
+    right: RightSide<'_>,
+    onto: Onto,
+) -> Vec<f32> {
     let right = Right(right, onto);
     let high = even(rows, ROWS);
     let row_tasks = rows.div_ceil(high.max(1));
@@ -126,7 +132,7 @@ pub(crate) fn weight_gradient(x: &[f32], dy: &[f32], [inner, outer]: [usize; 2])
             n: outer,
             k: last - first,
             a,
-            b,
+            b: RightSide::Matrix(b),
             c,
             c_row: outer,
         };

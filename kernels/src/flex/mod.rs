@@ -1,4 +1,5 @@
-//! Our kernels for burn's CPU backend, in f32: tensors in, slices to the kernels, tensors out.
+//! Our kernels for burn's CPU backend: tensors in, slices to the kernels, tensors out. All compute
+//! in f32; weights of layers may lie in f16 or bf16.
 //!
 //! Promises
 //! - Results and gradients are the same bits on any number of threads: tasks are cut by size
@@ -16,12 +17,14 @@ mod memory;
 mod norm;
 pub(crate) mod simd;
 mod transpose;
+mod weights;
 mod winograd;
 
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{Flex, FlexTensor, Layout};
 
+use self::weights::Weights;
 use crate::ops::{ConvOptions, LdmGradients, LdmOps, NormOptions};
 
 /// A tensor whose numbers lie in order, and its sizes.
@@ -34,6 +37,15 @@ impl View {
 
     fn values(&self) -> &[f32] {
         self.0.storage()
+    }
+
+    /// The numbers of a weight, which may be of half precision.
+    fn weights(&self) -> Weights<'_> {
+        match self.0.dtype() {
+            DType::F16 => Weights::F16(self.0.storage()),
+            DType::BF16 => Weights::Bf16(self.0.storage()),
+            _ => Weights::F32(self.0.storage()),
+        }
     }
 
     /// As [`View::new`], but the rows of a tensor `[b, heads, n, width]` may lie apart, as they
@@ -123,6 +135,14 @@ impl LdmOps for Flex {
         x.like(act::gelu(x.values()))
     }
 
+    fn ldm_geglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let x = View::new(x);
+        let mut shape = x.0.layout().shape().clone();
+        let last = shape.num_dims() - 1;
+        shape[last] /= 2;
+        tensor(act::geglu(x.values(), shape[last]), shape)
+    }
+
     fn ldm_group_norm(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -163,7 +183,7 @@ impl LdmOps for Flex {
         let [x, weight, bias] = [x, weight, bias].map(View::new);
         let sizes = conv_sizes(&x, &weight, options);
         let [h, w] = sizes.out();
-        let y = conv::forward(x.values(), weight.values(), bias.values(), sizes);
+        let y = conv::forward(x.values(), weight.weights(), bias.values(), sizes);
         tensor(y, [sizes.images, sizes.outputs, h, w])
     }
 
@@ -173,7 +193,7 @@ impl LdmOps for Flex {
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         let [x, weight, bias] = [x, weight, bias].map(View::new);
-        let y = linear::forward(x.values(), weight.values(), bias.values(), weight.dims());
+        let y = linear::forward(x.values(), weight.weights(), bias.values(), weight.dims());
         let mut shape = x.0.layout().shape().clone();
         let last = shape.num_dims() - 1;
         shape[last] = weight.dims::<2>()[1];
@@ -203,6 +223,13 @@ impl LdmGradients for Flex {
     fn ldm_gelu_gradient(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
         let [x, dy] = [x, dy].map(View::new);
         x.like(act::gelu_gradient(x.values(), dy.values()))
+    }
+
+    fn ldm_geglu_gradient(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        let [x, dy] = [x, dy].map(View::new);
+        let shape = dy.0.layout().shape();
+        let half = shape[shape.num_dims() - 1];
+        x.like(act::geglu_gradient(x.values(), dy.values(), half))
     }
 
     fn ldm_group_norm_gradient(

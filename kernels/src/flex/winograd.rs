@@ -27,6 +27,7 @@ use super::conv::Sizes;
 use super::gemm::{NR, Start, Strided, Tile, even, row_runs};
 use super::memory::{Scratch, Shared, filled};
 use super::simd::{madd, multiversion};
+use super::weights::Weights;
 
 /// Side of the square of outputs that a tile makes.
 const OUT: usize = 4;
@@ -57,7 +58,7 @@ pub(crate) fn suits(s: &Sizes) -> bool {
 }
 
 /// `x [b, c, h, w] ∗ weight [o, c, 3, 3] + bias [o]` → `[b, o, oh, ow]`.
-pub(crate) fn forward(x: &[f32], weight: &[f32], bias: &[f32], s: Sizes) -> Vec<f32> {
+pub(crate) fn forward(x: &[f32], weight: Weights<'_>, bias: &[f32], s: Sizes) -> Vec<f32> {
     let [h, w] = s.out();
     let cut = Cut::new(&s);
     let chunks = (HELD / (PLACES * cut.lanes * s.channels)).max(1);
@@ -343,7 +344,7 @@ fn transform_some_body<const FMA: bool>(kernels: &[f32], out: &mut [f32], step: 
 struct Product<'a> {
     cut: &'a Cut<'a>,
     tiles: &'a [f32],
-    weight: &'a [f32],
+    weight: Weights<'a>,
     bias: &'a [f32],
     out: Shared,
 }
@@ -374,10 +375,12 @@ impl Product<'_> {
         let depth = even(channels, DEPTH);
         let pitch = depth.next_multiple_of(NR) + NR;
         let mut kernels = Scratch::new(outputs.len() * PLACES * pitch);
+        let mut room = Scratch::new(self.weight.room(depth * 9));
         for first in (0..channels).step_by(depth) {
             let depth = depth.min(channels - first);
             for (i, o) in outputs.clone().enumerate() {
-                let from = &self.weight[(o * channels + first) * 9..][..depth * 9];
+                let at = (o * channels + first) * 9;
+                let from = self.weight.get(at, depth * 9, &mut room);
                 let to = &mut kernels[i * PLACES * pitch..][..PLACES * pitch];
                 for (i, some) in from.chunks(9 * NR).enumerate() {
                     transform_some(some, &mut to[i * NR..], pitch);
@@ -541,8 +544,8 @@ mod tests {
         let weight = numbers(s.outputs * s.channels * 9, 2);
         let bias = numbers(s.outputs, 3);
         let (got, want) = (
-            forward(&x, &weight, &bias, s),
-            direct(&x, &weight, &bias, s),
+            forward(&x, Weights::F32(&weight), &bias, s),
+            direct(&x, Weights::F32(&weight), &bias, s),
         );
         let most = want.iter().fold(0.0_f32, |most, y| most.max(y.abs()));
         let errors = got.iter().zip(&want).map(|(a, b)| (a - b).abs());
@@ -589,8 +592,8 @@ mod tests {
         (x[5 * 16 + 7], x[300]) = (f32::NAN, f32::INFINITY);
         let (weight, bias) = (numbers(32 * 32 * 9, 2), vec![0.0; 32]);
         let (got, want) = (
-            forward(&x, &weight, &bias, s),
-            direct(&x, &weight, &bias, s),
+            forward(&x, Weights::F32(&weight), &bias, s),
+            direct(&x, Weights::F32(&weight), &bias, s),
         );
         for (got, want) in got.iter().zip(&want) {
             assert!(want.is_finite() || !got.is_finite());

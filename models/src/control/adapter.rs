@@ -53,7 +53,7 @@ impl Adapter {
     }
 
     pub(super) fn dtype(&self) -> DType {
-        self.levels[0].blocks[0].conv1.weight.val().dtype()
+        self.levels[0].blocks[0].conv1.dtype()
     }
 
     /// `hint [1 or b, c, k·h, k·w]` in the weights' type

@@ -43,7 +43,7 @@ pub enum Controller {
 }
 
 impl Controller {
-    /// The type of the weights, which is that of the results.
+    /// The type that it computes in, which is that of the results.
     fn dtype(&self) -> DType {
         match self {
             Self::Net(net) => net.dtype(),

@@ -55,7 +55,7 @@ impl ControlNet {
     }
 
     pub(super) fn dtype(&self) -> DType {
-        self.conv_in.weight.val().dtype()
+        self.conv_in.dtype()
     }
 
     /// `x [b, c_in, h, w]`, `t [b]` in f32, `hint [1 or b, c, k·h, k·w]`, all but `t` of the

@@ -6,7 +6,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::module::embedding;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use ldm_kernels::{self as kernels, Padding};
 
 use super::Init;
@@ -14,7 +14,8 @@ use super::Init;
 /// `y = x·W + b` over the last axis.
 #[derive(Module, Debug)]
 pub struct Linear {
-    /// `[in, out]`: the transpose of what PyTorch stores.
+    /// `[in, out]`: the transpose of what PyTorch stores. On the CPU it may be of half
+    /// precision beside activations in f32; so may a convolution's.
     pub weight: Param<Tensor<2>>,
     /// `[out]`
     pub bias: Option<Param<Tensor<1>>>,
@@ -44,6 +45,12 @@ impl Linear {
             weight,
             bias: Some(init.constant([to], 0.0)),
         }
+    }
+
+    /// The type that it computes in: its bias's, or, without one, its weight's.
+    pub fn dtype(&self) -> DType {
+        let of_bias = self.bias.as_ref().map(|bias| bias.val().dtype());
+        of_bias.unwrap_or_else(|| self.weight.val().dtype())
     }
 
     /// `x [.., in]` → `[.., out]`
@@ -118,6 +125,11 @@ impl Conv {
             stride,
             padding,
         }
+    }
+
+    /// The type that it computes in: its bias's.
+    pub fn dtype(&self) -> DType {
+        self.bias.val().dtype()
     }
 
     /// `x [b, in, h, w]` → `[b, out, h / stride, w / stride]`

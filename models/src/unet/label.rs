@@ -42,7 +42,7 @@ impl LabelEmbedding {
     }
 
     /// `label` in f32: class numbers `[b, 1]`, or vectors `[b, vector]` → `[b, width]` in
-    /// the type of the weights
+    /// the type that the network computes in
     pub(super) fn forward(&self, label: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Classes(table) => {
@@ -64,7 +64,7 @@ pub(crate) struct VectorEmbedding {
 impl VectorEmbedding {
     /// `x [b, vector]` → `[b, width]`
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let x = x.cast(self.linear1.weight.val().dtype());
+        let x = x.cast(self.linear1.dtype());
         self.linear2.forward(kernels::silu(self.linear1.forward(x)))
     }
 }

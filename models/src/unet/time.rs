@@ -30,9 +30,10 @@ impl TimeEmbedding {
         }
     }
 
-    /// `t [b]` in f32 → `[b, 4·width]` in the type of the weights
+    /// `t [b]` in f32 → `[b, 4·width]` in the type that the network
+    /// computes in
     pub(super) fn forward(&self, t: Tensor<1>) -> Tensor<2> {
-        let told = waves(t, self.waves).cast(self.linear1.weight.val().dtype());
+        let told = waves(t, self.waves).cast(self.linear1.dtype());
         let t = self.linear1.forward(told);
         self.linear2.forward(kernels::silu(t))
     }

@@ -114,9 +114,6 @@ impl GatedFeedForward {
 
     /// `x [b, m, c]` → the same shape
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let h = self.proj.forward(x); // [b, m, 8c]
-        let half = h.dims()[2] / 2;
-        let (value, gate) = (h.clone().narrow(2, 0, half), h.narrow(2, half, half));
-        self.out.forward(value * kernels::gelu(gate))
+        self.out.forward(kernels::geglu(self.proj.forward(x)))
     }
 }

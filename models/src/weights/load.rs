@@ -74,14 +74,74 @@ pub enum Heard<'a> {
     },
 }
 
+/// The types that the parameters of a network take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Types {
+    /// That of the weights of linear layers and convolutions: nearly all there is.
+    pub weights: DType,
+    /// That of all others, which is the type that the network computes in.
+    pub compute: DType,
+}
+
+impl From<DType> for Types {
+    fn from(dtype: DType) -> Self {
+        Self {
+            weights: dtype,
+            compute: dtype,
+        }
+    }
+}
+
+impl Types {
+    /// The type of the parameter at `path`, a tensor of `rank` axes.
+    fn of(self, path: &str, rank: usize) -> DType {
+        match rank > 1 && path.ends_with(".weight") {
+            true => self.weights,
+            false => self.compute,
+        }
+    }
+
+    /// Bytes that the parameters of `network` take; makes none of them.
+    pub fn bytes<M: Module>(self, network: &M) -> u64 {
+        let mut sum = Sum {
+            types: self,
+            place: Place::default(),
+            bytes: 0,
+        };
+        network.visit(&mut sum);
+        sum.bytes
+    }
+}
+
+struct Sum {
+    types: Types,
+    place: Place,
+    bytes: u64,
+}
+
+impl ModuleVisitor for Sum {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.place.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let size = self.types.of(&self.place.path(), D).size();
+        self.bytes += (param.lazy_shape().num_elements() * size) as u64;
+    }
+}
+
 /// What a network is filled from, and how.
 pub struct Filling<'a> {
     /// Holds the numbers.
     pub file: &'a TensorFile,
     /// Knows the names.
     pub table: &'a KeyTable,
-    /// The type that parameters take.
-    pub dtype: DType,
+    /// The types that parameters take.
+    pub types: Types,
     /// Changes parameters on the way.
     pub patch: &'a dyn Patch,
 }
@@ -120,7 +180,7 @@ impl Filling<'_> {
 }
 
 /// Fills `network` from `file`, whose names `table` knows; parameters are changed by `patch`
-/// and take `dtype`.
+/// and take `types`.
 ///
 /// # Errors
 /// [`Error::Tensors`] with all tensors that are missing, spare, misshapen or no floats; what
@@ -129,13 +189,13 @@ pub fn load<M: Module>(
     network: M,
     file: &TensorFile,
     table: &KeyTable,
-    dtype: DType,
+    types: impl Into<Types>,
     patch: &dyn Patch,
 ) -> Result<M> {
     let filling = Filling {
         file,
         table,
-        dtype,
+        types: types.into(),
         patch,
     };
     filling.fill(network, &mut |_| ControlFlow::Continue(()))
@@ -318,10 +378,11 @@ impl Filling<'_> {
     ) -> Result<(TensorData, usize)> {
         let (file, key) = (self.file, &source.key);
         let view = file.view(key)?;
+        let dtype = self.types.of(path, shape.len());
         if !self.patch.wants(path) {
             let turned = source.turned(view);
             let numbers = file.numbers(key, &turned, room)?;
-            return gather_as(numbers, turned.axes(), self.dtype, shape);
+            return gather_as(numbers, turned.axes(), dtype, shape);
         }
         // Linear layers are shown as PyTorch has them, which a file of ours has not.
         let linear = path.ends_with(".weight") && shape.len() == 2;
@@ -341,7 +402,7 @@ impl Filling<'_> {
             strides.reverse();
         }
         let patched = Numbers::Floats(&numbers);
-        gather_as(patched, (shape, &strides), self.dtype, shape)
+        gather_as(patched, (shape, &strides), dtype, shape)
     }
 }
 
@@ -359,6 +420,7 @@ impl ModuleMapper for Fill<'_, '_> {
             return param;
         }
         let shape = param.lazy_shape().dims::<D>();
+        let dtype = self.from.types.of(&self.place.path(), D);
         let data = match self.next(&shape) {
             Ok(data) => data,
             Err(error) => {
@@ -366,7 +428,7 @@ impl ModuleMapper for Fill<'_, '_> {
                 return param;
             }
         };
-        let (id, device, dtype) = (param.id, param.lazy_device(), self.from.dtype);
+        let (id, device) = (param.id, param.lazy_device());
         let tensor = device.memory_persistent_allocations(data, |data| {
             Tensor::<D>::from_data(data, (&device, dtype))
         });

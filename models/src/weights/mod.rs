@@ -37,7 +37,7 @@ mod tests;
 pub use file::{TensorFile, content_hash};
 pub use keys::{ClipNames, Family, KeyTable};
 pub(crate) use load::plan;
-pub use load::{Contents, Filling, Heard, Listen, NoPatch, Patch, contents, faults, load};
+pub use load::{Contents, Filling, Heard, Listen, NoPatch, Patch, Types, contents, faults, load};
 pub use manifest::{LatentSpec, Manifest};
 pub use save::{SaveAs, TensorWriter, save, write_atomically};
 

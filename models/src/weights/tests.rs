@@ -219,7 +219,7 @@ fn a_file_cut_short_while_it_is_loaded_is_an_error() {
     let filling = Filling {
         file: &TensorFile::open(&path).unwrap(),
         table: &KeyTable::native(),
-        dtype: DType::F16,
+        types: DType::F16.into(),
         patch: &NoPatch,
     };
     let on_disk = std::fs::File::options().write(true).open(&path).unwrap();

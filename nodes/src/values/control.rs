@@ -1,10 +1,10 @@
 //! `ControlNet`: a handle on a network that steers a UNet by a picture, be it a ControlNet or a
 //! T2I-Adapter.
 
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 use ldm_engine::{Error, Result};
 use ldm_models::control::{ControlConfig, Controller, Hints, Recognised, recognise};
-use ldm_models::weights::{Family, KeyTable, TensorFile};
+use ldm_models::weights::{Family, KeyTable, TensorFile, Types};
 use serde::{Deserialize, Serialize};
 
 use super::model::{About, Model, Names, fitting};
@@ -56,7 +56,7 @@ impl About for ControlAbout {
     fn table(&self, family: Family) -> KeyTable {
         KeyTable::control(family, &self.config).under(&self.prefix)
     }
-    fn dtype(&self, asked: DType) -> DType {
+    fn types(&self, asked: Types) -> Types {
         asked
     }
 }

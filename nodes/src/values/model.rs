@@ -21,12 +21,11 @@ use ldm_engine::{Data, Error, FileRef, Identity, OpenFile, Reporter, Result, Sto
 use ldm_models::adapter::{Adapter, Chain, Fit, Part};
 use ldm_models::autoencoder::{Autoencoder, VaeConfig};
 use ldm_models::error::Error as Fault;
-use ldm_models::nn::parameter_count;
 use ldm_models::prediction::Prediction;
 use ldm_models::schedule::ScheduleConfig;
 use ldm_models::unet::{UNet, UNetConfig};
 use ldm_models::weights::{
-    Family, Filling, Heard, KeyTable, SaveAs, TensorFile, TensorWriter, faults,
+    Family, Filling, Heard, KeyTable, SaveAs, TensorFile, TensorWriter, Types, faults,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,10 +51,10 @@ pub trait About: Debug + Clone + Serialize + DeserializeOwned + Send + Sync + 's
     /// What a family of checkpoints calls the weights.
     fn table(&self, family: Family) -> KeyTable;
 
-    /// The number type it computes in when `asked` is.
-    fn dtype(&self, asked: DType) -> DType {
+    /// The number types it takes when `asked` are wanted of a UNet.
+    fn types(&self, asked: Types) -> Types {
         let _ = asked;
-        DType::F32
+        DType::F32.into()
     }
 
     /// An adapter held against this network, if it is for such a one.
@@ -236,20 +235,20 @@ impl<A: About> Model<A> {
     /// # Errors
     /// When the file is not what it was, does not hold this network, or finds no room.
     pub fn network(&self, machine: &Machine, reporter: &Reporter) -> Result<Arc<A::Module>> {
-        let dtype = self.about.dtype(machine.dtype());
-        let held = Identity::of(&[&self.identity.0, format!("{dtype:?}").as_bytes()]);
+        let types = self.about.types(machine.types());
+        let held = Identity::of(&[&self.identity.0, format!("{types:?}").as_bytes()]);
         if let Some(network) = machine.weights().held(held) {
             return Ok(network);
         }
         let empty = self.about.init(machine.device())?;
-        let bytes = (parameter_count(&empty) * dtype.size()) as u64;
+        let bytes = types.bytes(&empty);
         let loaded = |seconds| reporter.loaded(A::NAME, bytes, seconds);
         machine.weights().get((held, A::NAME, bytes), loaded, || {
             let (file, names) = self.open()?;
             let filling = Filling {
                 file: &file,
                 table: &self.about.table(names.family).under(&names.prefix),
-                dtype,
+                types,
                 patch: &self.chain()?,
             };
             let mut told = Told { reporter, odd: 0 };
@@ -413,7 +412,7 @@ impl About for UnetAbout {
     fn table(&self, family: Family) -> KeyTable {
         KeyTable::unet(family, &self.config)
     }
-    fn dtype(&self, asked: DType) -> DType {
+    fn types(&self, asked: Types) -> Types {
         asked
     }
 }
