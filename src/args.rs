@@ -66,6 +66,11 @@ pub(crate) enum Command {
     /// The name of a file decides nothing, and nothing in a checkpoint is run. The exit code is 1
     /// when a file has a fault.
     Inspect(InspectArgs),
+    /// Measure how fast the CPU's kernels are on this machine.
+    ///
+    /// Each is run at the sizes that Stable Diffusion 1.5 has for a picture of 512×512, and beside
+    /// the plain operations of the tensor library. That takes some minutes, and 3 GB of memory.
+    Bench(BenchArgs),
     /// Show the kinds of nodes: all, or one with its ports and settings.
     Nodes(NodesArgs),
     /// Print completions for a shell.
@@ -302,6 +307,32 @@ pub(crate) struct InspectArgs {
     /// Print one JSON object a line on stdout, for programs.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    /// Measure one size of each kind, in seconds.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Measure the sizes that training the shipped model has, with their backward passes.
+    #[arg(long, conflicts_with = "quick")]
+    pub(crate) training: bool,
+    /// Print one JSON object a line on stdout, for programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Compute on so many CPU threads; all when left out.
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=1024),
+        help_heading = MACHINE
+    )]
+    pub(crate) threads: Option<u16>,
+    /// Have the kernels use `avx2` or `portable` instructions; `auto` takes the widest that the
+    /// CPU has.
+    #[arg(long, default_value = "auto", value_name = "SET", help_heading = MACHINE)]
+    pub(crate) cpu_isa: Isa,
 }
 
 /// Arguments of `nodes`.

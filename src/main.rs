@@ -16,6 +16,7 @@
 //! Not here: what a graph means (`ldm-engine`), what nodes do (`ldm-nodes`).
 
 mod args;
+mod bench;
 mod bug;
 mod cache;
 mod check;
@@ -102,6 +103,7 @@ fn dispatch(args: args::Args) -> Exit {
         Command::Verify(args) => verify::verify(args, &mut terminal),
         Command::Cache(args) => cache::cache(&args, &mut terminal),
         Command::Check(args) => check::check(&args, &mut terminal),
+        Command::Bench(args) => bench::bench(&args, &mut terminal),
         Command::Inspect(args) => inspect::inspect(&args, &mut terminal),
         Command::Nodes(args) => nodes::nodes(&args, &mut terminal),
         Command::Completions(args) => completions::completions(args.shell, &mut terminal),

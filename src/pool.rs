@@ -28,5 +28,10 @@ pub(crate) fn build(threads: usize) -> Result<(), rayon::ThreadPoolBuildError> {
 
 /// Has nodes on the device's lane run inside the pool.
 pub(crate) fn within() -> Within {
-    Within::new(|work| rayon::scope(|_| work()))
+    Within::new(|work| inside(work))
+}
+
+/// Does work on a thread of the pool.
+pub(crate) fn inside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
 }

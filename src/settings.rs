@@ -125,7 +125,6 @@ impl From<VerifyArgs> for Settings {
 
 impl Settings {
     fn of(graph: PathBuf, plan: &PlanArgs, host: HostArgs) -> Self {
-        let available = || std::thread::available_parallelism().map_or(1, usize::from);
         let memory = host
             .bounds
             .memory
@@ -141,7 +140,7 @@ impl Settings {
             device: host.device.device,
             isa: host.device.cpu_isa,
             precision: host.device.dtype,
-            threads: host.bounds.threads.map_or_else(available, usize::from),
+            threads: threads(host.bounds.threads),
             weights: memory - results,
             rehash: host.rehash,
             results,
@@ -253,12 +252,25 @@ fn folders() -> Option<impl BaseStrategy> {
     etcetera::choose_base_strategy().ok()
 }
 
+/// The threads asked for; all of the machine's when none are.
+pub(crate) fn threads(asked: Option<u16>) -> usize {
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    asked.map_or_else(available, usize::from)
+}
+
 /// Half of the machine's memory; 4 GiB where the system does not say.
 fn half_of_machine() -> u64 {
+    machine_memory().map_or(4 << 30, |bytes| bytes / 2)
+}
+
+/// Bytes of memory that the machine has, where the system says.
+pub(crate) fn machine_memory() -> Option<u64> {
     let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = told.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = total.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.map_or(4 << 30, |kib| kib.saturating_mul(1024) / 2)
+    let total = told
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib = total.trim().strip_suffix("kB")?.trim().parse::<u64>();
+    Some(kib.ok()?.saturating_mul(1024))
 }
 
 /// A number of bytes: `512`, `800M`, `1.5GiB`. Units are powers of 1024.

@@ -11,6 +11,7 @@
 //! Not here: layers with parameters and networks (`ldm-models`).
 
 mod autodiff;
+pub mod bench;
 mod count;
 pub mod device;
 mod flex;

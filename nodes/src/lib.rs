@@ -89,6 +89,7 @@ pub use array::Array;
 pub use carried::{Carried, Difference};
 pub use choices::Chosen;
 pub use guidance::{Guidance, RescaleOf};
+pub use ldm_models::bench;
 pub use ldm_models::device::{DeviceChoice, DeviceError, Isa};
 pub use ldm_models::inspect::{self, Inspected};
 pub use ldm_models::memory;

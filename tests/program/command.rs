@@ -16,6 +16,7 @@ fn help_and_version_go_to_stdout_and_misuse_to_stderr() {
         "explain",
         "cache",
         "check",
+        "bench",
         "inspect",
         "show",
         "nodes",
@@ -97,6 +98,7 @@ fn an_unknown_input_on_the_command_line_offers_the_nearest() {
     check("prompt").code(2).says("has no `=`");
     let only = lab.run([
         "check",
+        "bench",
         "g.ron",
         "--models",
         utf8(models()),
