@@ -108,13 +108,18 @@ pub(crate) fn has_fma() -> bool {
     }
 }
 
+/// What our kernels use.
+pub(crate) fn name() -> &'static str {
+    name_of(if has_fma() { FMA } else { PORTABLE })
+}
+
 /// What burn's operations use here, and, where it is not what ours would take by themselves,
 /// what ours do: part of `numerics`.
 pub(crate) fn names() -> String {
     let (burn, ours) = (burn_name(), if has_fma() { FMA } else { PORTABLE });
     match ours == found() {
         true => burn.to_owned(),
-        false => format!("{burn} ours {}", name_of(ours)),
+        false => format!("{burn} ours {}", name()),
     }
 }
 

@@ -21,9 +21,12 @@ use ldm_models::device::{self, DeviceChoice, Isa};
 use ldm_models::text::{ClipText, TextNetwork};
 use ldm_models::unet::{Told, UNet};
 use ldm_models::weights::folder::{self, Files, Found, Place, Wanted};
-use ldm_models::weights::{KeyTable, NoPatch, SaveAs, TensorFile, TensorWriter, load};
+use ldm_models::weights::{KeyTable, NoPatch, SaveAs, TensorFile, TensorWriter, Types, load};
 
 type Failed = Box<dyn std::error::Error>;
+
+#[global_allocator]
+static MEMORY: ldm_models::memory::Large = ldm_models::memory::Large;
 
 fn main() -> Result<(), Failed> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -33,14 +36,18 @@ fn main() -> Result<(), Failed> {
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?);
     pool.build_global()?;
-    let dtype = match dtype {
-        "bf16" => DType::BF16,
-        "f16" => DType::F16,
-        _ => DType::F32,
+    // As the program does with `--dtype` on the CPU.
+    let types = Types {
+        weights: match dtype {
+            "bf16" => DType::BF16,
+            "f16" => DType::F16,
+            _ => DType::F32,
+        },
+        compute: DType::F32,
     };
     let work = || -> Result<(), String> {
         let start = Instant::now();
-        let network = Network::load(Path::new(checkpoint), network, dtype, Path::new(inputs));
+        let network = Network::load(Path::new(checkpoint), network, types, Path::new(inputs));
         let network = network.map_err(|error| error.to_string())?;
         let loaded = start.elapsed().as_secs_f64();
         serve(&network, loaded, Path::new(output)).map_err(|error| error.to_string())
@@ -79,7 +86,7 @@ enum Network {
 }
 
 impl Network {
-    fn load(checkpoint: &Path, name: &str, dtype: DType, inputs: &Path) -> Result<Self, Failed> {
+    fn load(checkpoint: &Path, name: &str, types: Types, inputs: &Path) -> Result<Self, Failed> {
         let open = device::open(DeviceChoice::Cpu, Isa::Auto)?;
         let (device, files) = (open.device(), Disk(checkpoint.to_path_buf()));
         let found = Found::look(&files, Wanted::ALL, None)?;
@@ -88,9 +95,9 @@ impl Network {
             "unet" => {
                 let (unet, place) = found.unet.ok_or("no U-Net")?;
                 let made = unet.part.config.init(device, 0)?;
-                let unet = filled(made, &files, &place, &unet.part.table(), dtype)?;
-                let latent = read(&inputs, "latent", device)?.cast(dtype);
-                let context = read(&inputs, "context", device)?.cast(dtype);
+                let unet = filled(made, &files, &place, &unet.part.table(), types)?;
+                let latent = read(&inputs, "latent", device)?;
+                let context = read(&inputs, "context", device)?;
                 let t = read(&inputs, "t", device)?;
                 let told = Told::tokens(Some(context));
                 Ok(Self::Unet(Box::new(unet), latent, t, told))
@@ -98,14 +105,14 @@ impl Network {
             "vae" => {
                 let (vae, place) = found.vae.ok_or("no autoencoder")?;
                 let made = vae.part.config.init(device, 0)?;
-                let vae = filled(made, &files, &place, &vae.part.table(), dtype)?;
-                let z = read(&inputs, "z", device)?.cast(dtype);
+                let vae = filled(made, &files, &place, &vae.part.table(), types)?;
+                let z = read(&inputs, "z", device)?;
                 Ok(Self::Vae(Box::new(vae), z))
             }
             _ => {
                 let (text, place) = found.text.ok_or("no text encoder")?;
                 let made = text.part.config.init(device, 0)?;
-                let text = filled(made, &files, &place, &text.part.table(), dtype)?;
+                let text = filled(made, &files, &place, &text.part.table(), types)?;
                 let TextNetwork::Clip(text) = text else {
                     return Err("not CLIP's text encoder".into());
                 };
@@ -136,10 +143,10 @@ fn filled<M: Module>(
     files: &Disk,
     place: &Place,
     table: &KeyTable,
-    dtype: DType,
+    types: Types,
 ) -> Result<M, Failed> {
     let file = folder::open(files, place)?;
-    Ok(load(network, &file, table, dtype, &NoPatch)?)
+    Ok(load(network, &file, table, types, &NoPatch)?)
 }
 
 fn read<const D: usize>(

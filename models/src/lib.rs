@@ -33,7 +33,5 @@ pub mod unet;
 pub mod upscale;
 pub mod weights;
 
-// Programs open a device through this crate: no room above it knows the kernels.
-pub use ldm_kernels::{device, memory};
 // Programs reach these through this crate: no room above it knows the kernels.
-pub use ldm_kernels::{bench, device};
+pub use ldm_kernels::{bench, device, memory};

@@ -5,7 +5,8 @@ use burn::tensor::{DType, Device, Distribution, Tensor};
 use ldm_kernels::device::{self, DeviceChoice, Isa};
 use ldm_kernels::dispatches;
 use ldm_models::autoencoder::KlAutoencoderConfig;
-use ldm_models::unet::{Heads, Told, UNetConfig};
+use ldm_models::unet::{Heads, Told, UNet, UNetConfig};
+use ldm_models::weights::{KeyTable, NoPatch, SaveAs, TensorFile, Types, load, save};
 
 /// Stable Diffusion 1.5's, with a tenth of its widths.
 fn unet() -> UNetConfig {
@@ -46,6 +47,22 @@ fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
 }
 
+/// The network with its weights in f16, and in f32 after they were in f16.
+fn in_half_and_rounded(unet: &UNet, device: &Device) -> [UNet; 2] {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("unet.safetensors");
+    save(unet, &path, SaveAs::F16).expect("it is written");
+    let file = TensorFile::open(&path).expect("it is there");
+    let half = Types {
+        weights: DType::F16,
+        compute: DType::F32,
+    };
+    [half, DType::F32.into()].map(|types| {
+        let empty = self::unet().init(device, 2).expect("a network");
+        load(empty, &file, &KeyTable::native(), types, &NoPatch).expect("it fits")
+    })
+}
+
 #[test]
 fn a_step_and_a_decoding_run_no_reference_on_the_cpu() {
     let open = device::open(DeviceChoice::Cpu, Isa::Auto).expect("a CPU");
@@ -54,9 +71,12 @@ fn a_step_and_a_decoding_run_no_reference_on_the_cpu() {
     let vae = autoencoder().init(device, 1).expect("a network");
     let before = dispatches();
 
-    let told = Told::tokens(Some(random([2, 77, 768], device)));
-    let t = Tensor::from_floats([981.0, 981.0], device);
-    let noise = unet.forward(random([2, 4, 16, 16], device), t, told);
+    let (x, context) = (random([2, 4, 16, 16], device), random([2, 77, 768], device));
+    let step = |unet: &UNet| {
+        let t = Tensor::from_floats([981.0, 981.0], device);
+        unet.forward(x.clone(), t, Told::tokens(Some(context.clone())))
+    };
+    let noise = step(&unet);
     assert_eq!(noise.dims(), [2, 4, 16, 16]);
     let after = dispatches();
     assert_eq!(after.reference, before.reference, "in the U-Net");
@@ -67,6 +87,15 @@ fn a_step_and_a_decoding_run_no_reference_on_the_cpu() {
     let decoded = dispatches();
     assert_eq!(decoded.reference, before.reference, "in the autoencoder");
     assert!(decoded.ours >= after.ours + 60, "{decoded:?}");
+
+    let [half, wide] = in_half_and_rounded(&unet, device).map(|unet| step(&unet));
+    assert_eq!(
+        dispatches().reference,
+        before.reference,
+        "with half weights"
+    );
+    assert_eq!(half.dtype(), DType::F32);
+    assert!(half.equal(wide).all().into_scalar::<bool>(), "as f32 does");
 
     ldm_kernels::silu(random([8], device).cast(DType::F64));
     assert_eq!(dispatches().reference, before.reference + 1, "of f64");
