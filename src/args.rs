@@ -167,7 +167,7 @@ pub(crate) struct BoundsArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Hold at most so much of weights and results: `800M`, `6G`. Half of the machine when
-    /// left out.
+    /// left out. A picture that an autoencoder cannot take at once within it goes in tiles.
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<Bytes>,
 }

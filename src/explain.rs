@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use ldm_engine::{Fate, From, Outlook, Plan, Run};
+use ldm_engine::{Fate, From, Narrowed, Outlook, Plan, Run};
 
 use crate::args::ExplainArgs;
 use crate::settings::Settings;
@@ -44,8 +44,14 @@ pub(crate) fn explain(mut args: ExplainArgs, terminal: &mut Terminal) -> io::Res
     let widest = shown.iter().map(|outlook| outlook.node.chars().count());
     let width = widest.max().unwrap_or(0);
     let strong = terminal.stdout().strong;
-    for Outlook { node, fate } in shown {
-        let line = format!("{strong}{node:width$}{strong:#}  {}\n", words(fate));
+    for Outlook {
+        node,
+        fate,
+        narrowed,
+    } in shown
+    {
+        let narrow = narrowed.as_ref().map(narrow).unwrap_or_default();
+        let line = format!("{strong}{node:width$}{strong:#}  {}{narrow}\n", words(fate));
         terminal.print(&line)?;
     }
     Ok(Exit::Done)
@@ -80,6 +86,13 @@ fn words(fate: &Fate) -> String {
         Fate::Unneeded => "not needed".to_owned(),
         Fate::Fails { because } => format!("cannot run: {because}"),
     }
+}
+
+/// What is done for want of memory, in words that follow a fate's.
+fn narrow(found: &Narrowed) -> String {
+    let (wanted, memory) = (size(found.wanted), size(found.memory));
+    let way = &found.way;
+    format!("; {way}, as at once it would take {wanted} and `--memory` leaves {memory}")
 }
 
 /// Bytes as a person says them.

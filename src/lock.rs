@@ -102,6 +102,7 @@ fn now(plan: &Plan, host: &Host, cache: &Cache) -> Result<Lock, Diagnostics> {
         // Which of several GPUs it is decides nothing.
         device: name.split(':').next().unwrap_or(name),
         numerics: &host.numerics,
+        memory: host.memory,
     };
     Lock::of(plan, &locker, cache.files())
 }

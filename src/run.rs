@@ -130,6 +130,7 @@ pub(crate) fn lend_machine(host: &mut Host, settings: &Settings) -> Result<Strin
     .map_err(|error| error.to_string())?;
     let device = machine.why().to_owned();
     host.numerics = machine.numerics();
+    host.memory = settings.weights;
     // A stream of a GPU belongs to a thread: there the device's lane keeps its own.
     if machine.name() == "cpu" {
         host.within = pool::within();

@@ -18,6 +18,7 @@ use crate::paths::{Located, Writer, Written};
 use crate::run::Events;
 use crate::setting::{ReadPath, WritePath};
 use crate::value::{Identity, Value};
+use crate::way::{self, Way};
 
 /// Asks a run to stop; cloning shares it. The first Ctrl-C calls [`Stop::stop`].
 #[derive(Debug, Clone, Default)]
@@ -175,6 +176,9 @@ pub struct Ctx<'a> {
     pub(crate) work: Option<&'a Path>,
     pub(crate) threads: usize,
     pub(crate) recipe: &'a dyn Fn() -> String,
+    /// Which way the key says, where planning knew the ways.
+    pub(crate) way: Option<usize>,
+    pub(crate) memory: u64,
 }
 
 impl Ctx<'_> {
@@ -341,6 +345,14 @@ impl Ctx<'_> {
     /// CPU threads a node may use for itself. Never a reason for another result.
     pub fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// The number of the way that is gone, of `ways` as `facts` tells them: what planning found,
+    /// where it knew them. For kinds that answer [`Node::has_ways`](crate::Node::has_ways): the
+    /// memory of others is in no key.
+    pub fn way(&self, ways: &[Way]) -> usize {
+        let way = self.way.unwrap_or_else(|| way::fitting(ways, self.memory));
+        way.min(ways.len().saturating_sub(1))
     }
 
     /// The node's name, for messages. Never a reason for another result.

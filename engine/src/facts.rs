@@ -17,6 +17,7 @@ use crate::node::{In, Port};
 use crate::paths::Located;
 use crate::setting::ReadPath;
 use crate::value::Data;
+use crate::way::Way;
 
 /// Facts of one output, at most one of each type.
 #[derive(Clone, Default)]
@@ -53,6 +54,7 @@ pub struct Facts<'a> {
     pub(crate) inputs: &'a [FactSet],
     pub(crate) outputs: Vec<FactSet>,
     pub(crate) reads: &'a [Located],
+    pub(crate) ways: Vec<Way>,
 }
 
 impl Facts<'_> {
@@ -99,6 +101,12 @@ impl Facts<'_> {
     /// When the kind has no such output: a fault of the kind.
     pub fn absent_because(&mut self, output: &str, why: impl Into<String>) {
         self.output(output).absent = Some(why.into());
+    }
+
+    /// States in what ways the work can be done, the best first: a run goes the first that its
+    /// host's memory holds, else the last.
+    pub fn ways(&mut self, ways: Vec<Way>) {
+        self.ways = ways;
     }
 
     fn output(&mut self, name: &str) -> &mut FactSet {

@@ -87,6 +87,8 @@
 //!   `facts.absent("vae")`, `facts.open(&self.path)`, `facts.place(&self.path)` (for messages
 //!   alone). It is not called for a node whose settings come through `Link`: its outputs have no
 //!   facts.
+//! - Work that memory may not hold at once says in `facts` in what [`Way`]s it can be done
+//!   (`facts.ways(…)`) and answers [`Node::has_ways`]; `run` asks [`Ctx::way`] which is taken.
 //! - Errors: `Error::at("latent", "wants 4 channels, found 16").hint("…")`; `?` takes any `std`
 //!   error. Loops call `ctx.step(i, n)?`; code that outlives the borrow takes
 //!   [`ctx.reporter()`](Ctx::reporter).
@@ -134,6 +136,7 @@ mod run;
 mod setting;
 mod template;
 mod value;
+mod way;
 
 pub use cache::{Cache, Count, Disk, Door, Listed, Reading, Real, Stat, Swept, Writing};
 pub use change::{Change, Difference, Outline};
@@ -155,6 +158,7 @@ pub use plan::{Options, Plan, Planned, SameWork, Wire};
 pub use run::{Fate, Host, Outlook, Report, Run, Within};
 pub use setting::{Bounds, ReadPath, Setting, SettingInfo, Shape, Variant, WritePath};
 pub use value::{Bool, Data, DataType, Float, Hasher, Identity, Int, Storage, Text, Value};
+pub use way::{Narrowed, Way};
 
 /// What the derives' code calls; not for writing by hand.
 #[doc(hidden)]

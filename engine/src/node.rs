@@ -32,6 +32,12 @@ pub trait Node: Declare {
         Ok(())
     }
 
+    /// Whether memory decides how the work is done; then `facts` tells the ways, where they are
+    /// known, and `run` asks `ctx.way` which is taken.
+    fn has_ways(&self) -> bool {
+        false
+    }
+
     /// Does the work. Everything outside its fields is reached through `ctx`.
     ///
     /// # Errors
@@ -293,6 +299,7 @@ impl Parts<'_> {
 /// A built node of any kind.
 pub(crate) trait AnyNode: Send + Sync {
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()>;
+    fn has_ways(&self) -> bool;
     fn run(&self, ctx: &mut Ctx<'_>) -> Result<Vec<Option<Value>>>;
     fn visit_reads(&self, see: &mut dyn FnMut(&ReadPath));
     fn write(&self, infos: &[SettingInfo]) -> Vec<(&'static str, Lit, Lit)>;
@@ -301,6 +308,9 @@ pub(crate) trait AnyNode: Send + Sync {
 impl<N: Node> AnyNode for N {
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
         Node::facts(self, facts)
+    }
+    fn has_ways(&self) -> bool {
+        Node::has_ways(self)
     }
     fn run(&self, ctx: &mut Ctx<'_>) -> Result<Vec<Option<Value>>> {
         Node::run(self, ctx).map(Outputs::into_values)

@@ -12,16 +12,20 @@
 //! Promises
 //! - Where a level attends follows from `resolution`, not from the size of the input.
 //!
+//! - Seams of tiles are blended; a tile knows nothing beyond its edges, and its norms are its own.
+//!
 //! Not here: the scale of the latent (`weights::manifest::LatentSpec`); the losses of
 //! training, with which a codebook would need its straight-through gradient.
 
 mod codebook;
 mod config;
 mod kl;
+mod memory;
 mod parts;
 mod released;
 #[cfg(test)]
 mod tests;
+mod tiled;
 mod vq;
 
 pub use codebook::{Remap, Unknown};
@@ -49,10 +53,22 @@ impl Autoencoder {
     /// Drawn from what the encoder finds likely with `noise` of the latent's shape, or the
     /// likeliest; a codebook leaves nothing to draw, and is not looked at yet.
     pub fn encode(&self, x: Tensor<4>, noise: Option<Tensor<4>>) -> Tensor<4> {
+        self.draw(self.moments(x), noise)
+    }
+
+    /// What [`Autoencoder::draw`] takes: a number of the latent's size is all it holds.
+    fn moments(&self, x: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Kl(kl) => kl.moments(x),
+            Self::Vq(vq) => vq.encode(x),
+        }
+    }
+
+    fn draw(&self, moments: Tensor<4>, noise: Option<Tensor<4>>) -> Tensor<4> {
         match (self, noise) {
-            (Self::Kl(kl), Some(noise)) => kl.encode(x).sample(noise),
-            (Self::Kl(kl), None) => kl.encode(x).mode(),
-            (Self::Vq(vq), _) => vq.encode(x),
+            (Self::Kl(_), Some(noise)) => Posterior::from_moments(moments).sample(noise),
+            (Self::Kl(_), None) => Posterior::from_moments(moments).mode(),
+            (Self::Vq(_), _) => moments,
         }
     }
 

@@ -27,6 +27,7 @@ pub mod resize;
 pub mod sampler;
 pub mod schedule;
 pub mod text;
+pub mod tiles;
 pub mod tokenizer;
 pub mod train;
 pub mod unet;

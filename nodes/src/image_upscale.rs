@@ -2,7 +2,8 @@
 
 use burn::tensor::DType;
 use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
-use ldm_models::upscale::{Tiles, enlarge};
+use ldm_models::tiles::{Lay, Tiles};
+use ldm_models::upscale::enlarge;
 
 use crate::array::Array;
 use crate::machine::Machine;
@@ -38,7 +39,8 @@ impl ImageUpscale {
             let message = format!("is {overlap}, wanted less than the tile's {size}");
             return Err(Error::at("overlap", message).hint("a smaller `overlap`"));
         }
-        Ok(Tiles { size, overlap })
+        let lay = Lay::InStep;
+        Ok(Tiles { size, overlap, lay })
     }
 }
 
@@ -75,7 +77,7 @@ impl Node for ImageUpscale {
         let network = model.network(&machine, &ctx.reporter())?;
         let small = image.pixels().tensor(machine.device(), DType::F32);
         let step = |done: usize, all: usize| ctx.step(done as u64, all as u64);
-        let large = enlarge(&network, config, small, self.tiles()?, step)?;
+        let large = enlarge(&network, config, &small, self.tiles()?, step)?;
         Image::new(Array::read(large.clamp(0.0, 1.0), "the enlarged picture")?)
     }
 }

@@ -6,6 +6,7 @@ use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
 use crate::concat_latent::before;
 use crate::hole::{Layout, holes};
 use crate::machine::Machine;
+use crate::tiling::{Tiling, Toward};
 use crate::vae_encode::{self, encode};
 use crate::values::{Conditioning, Image, LatentFacts, Mask, PictureFacts, Vae, VaeAbout};
 
@@ -34,6 +35,9 @@ pub(crate) struct InpaintConditioning {
     /// How the network was trained to be shown it.
     #[node(default = Layout::StableDiffusion)]
     layout: Layout,
+    /// How much of the picture is encoded at once.
+    #[node(default = Tiling::Auto)]
+    tiling: Tiling,
 }
 
 /// The latent's facts, when picture and mask go together.
@@ -50,6 +54,10 @@ fn latent(vae: &VaeAbout, image: PictureFacts, mask: PictureFacts) -> Result<Lat
 impl Node for InpaintConditioning {
     type Out = Conditioning;
 
+    fn has_ways(&self) -> bool {
+        self.tiling.has_ways()
+    }
+
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
         let there = before(facts, self.conditioning.as_ref());
         let vae = facts.of::<VaeAbout, _>(&self.vae);
@@ -64,6 +72,7 @@ impl Node for InpaintConditioning {
                 latent.width,
             ];
             facts.give(there.with_channels(added)?);
+            self.tiling.tell(facts, &vae, (latent, Toward::Latent))?;
         }
         Ok(())
     }
@@ -82,7 +91,9 @@ impl Node for InpaintConditioning {
         let pictures = around.tensor(machine.device(), DType::F32);
         let network = vae.network(&machine, &ctx.reporter())?;
         let scale = vae.about().scale;
-        let around = encode(ctx, &network, pictures, None, scale)?;
+        let work = (latent, Toward::Latent);
+        let tiles = self.tiling.choose(ctx, vae.about(), work)?;
+        let around = encode(ctx, (&network, tiles), pictures, None, scale)?;
         let mask = self.layout.mask(&holes, latent);
         match self.layout {
             Layout::StableDiffusion => there.with_channels(&mask)?.with_channels(&around),

@@ -5,6 +5,7 @@ use ldm_engine::{Ctx, Facts, In, Node, Result};
 
 use crate::concat_latent::before;
 use crate::machine::Machine;
+use crate::tiling::{Tiling, Toward};
 use crate::vae_encode::{self, encode};
 use crate::values::{Conditioning, Image, PictureFacts, Vae, VaeAbout};
 
@@ -25,10 +26,17 @@ pub(crate) struct InstructConditioning {
     vae: In<Vae>,
     /// The picture to change, of the size that is denoised.
     image: In<Image>,
+    /// How much of the picture is encoded at once.
+    #[node(default = Tiling::Auto)]
+    tiling: Tiling,
 }
 
 impl Node for InstructConditioning {
     type Out = Conditioning;
+
+    fn has_ways(&self) -> bool {
+        self.tiling.has_ways()
+    }
 
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
         let there = before(facts, self.conditioning.as_ref());
@@ -38,6 +46,7 @@ impl Node for InstructConditioning {
             let latent = vae_encode::latent(&vae, *image)?;
             let added = [latent.batch, latent.channels, latent.height, latent.width];
             facts.give(there.with_channels(added)?);
+            self.tiling.tell(facts, &vae, (latent, Toward::Latent))?;
         }
         Ok(())
     }
@@ -46,9 +55,11 @@ impl Node for InstructConditioning {
         let machine = ctx.extension::<Machine>()?;
         let (vae, image) = (ctx.get(&self.vae), ctx.get(&self.image));
         let there = ctx.get(&self.conditioning).unwrap_or_default();
-        vae_encode::latent(vae.about(), image.facts())?;
+        let latent = vae_encode::latent(vae.about(), image.facts())?;
         let pictures = image.pixels().tensor(machine.device(), DType::F32) * 2.0 - 1.0;
         let network = vae.network(&machine, &ctx.reporter())?;
-        there.with_channels(&encode(ctx, &network, pictures, None, 1.0)?)
+        let work = (latent, Toward::Latent);
+        let tiles = self.tiling.choose(ctx, vae.about(), work)?;
+        there.with_channels(&encode(ctx, (&network, tiles), pictures, None, 1.0)?)
     }
 }

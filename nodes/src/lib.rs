@@ -36,6 +36,7 @@ mod ready;
 mod sampling;
 #[cfg(test)]
 mod tests;
+mod tiling;
 pub mod values;
 mod weights;
 

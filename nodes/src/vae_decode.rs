@@ -1,10 +1,13 @@
 //! `VaeDecode`: latents in, pictures out.
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Tensor};
 use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
+use ldm_models::autoencoder::Autoencoder;
+use ldm_models::tiles::Tiles;
 
 use crate::array::Array;
 use crate::machine::Machine;
+use crate::tiling::{Tiling, Toward};
 use crate::values::{Image, Latent, LatentFacts, LatentSpace, PictureFacts, Vae, VaeAbout};
 
 /// Turns latents into pictures.
@@ -19,6 +22,9 @@ pub(crate) struct VaeDecode {
     vae: In<Vae>,
     /// What to decode.
     latent: In<Latent>,
+    /// How much of a picture is decoded at once.
+    #[node(default = Tiling::Auto)]
+    tiling: Tiling,
 }
 
 fn picture(vae: &VaeAbout, latent: &LatentFacts) -> Result<PictureFacts> {
@@ -45,11 +51,17 @@ fn picture(vae: &VaeAbout, latent: &LatentFacts) -> Result<PictureFacts> {
 impl Node for VaeDecode {
     type Out = Image;
 
+    fn has_ways(&self) -> bool {
+        self.tiling.has_ways()
+    }
+
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
         let vae = facts.of::<VaeAbout, _>(&self.vae);
         let latent = facts.of::<LatentFacts, _>(&self.latent);
         if let (Some(vae), Some(latent)) = (vae, latent) {
             facts.give(picture(&vae, &latent)?);
+            let work = (*latent, Toward::Picture);
+            self.tiling.tell(facts, &vae, work)?;
         }
         Ok(())
     }
@@ -63,15 +75,37 @@ impl Node for VaeDecode {
             width,
         } = picture(vae.about(), &latent.facts())?;
         let network = vae.network(&machine, &ctx.reporter())?;
+        let work = (latent.facts(), Toward::Picture);
+        let tiles = self.tiling.choose(ctx, vae.about(), work)?;
         let latents = latent.numbers.tensor(machine.device(), DType::F32) / vae.about().scale;
         let mut pixels = Vec::with_capacity(batch * 3 * height * width);
         // One at a time: a decoder's memory is many times its picture's.
         for item in 0..batch {
-            let decoded = network.decode(latents.clone().narrow(0, item, 1));
-            let decoded = (decoded * 0.5 + 0.5).clamp(0.0, 1.0);
-            pixels.extend_from_slice(Array::read(decoded, "the decoded picture")?.numbers());
-            ctx.step(item as u64 + 1, batch as u64)?;
+            let step = |done, all| ctx.step((item * all + done) as u64, (batch * all) as u64);
+            let latent = latents.clone().narrow(0, item, 1);
+            pixels.extend_from_slice(decode(&network, latent, tiles, step)?.numbers());
         }
         Image::new(Array::new([batch, 3, height, width], pixels))
+    }
+}
+
+/// The picture of one latent, from 0 to 1; `step` hears how many of how many parts are done.
+fn decode(
+    network: &Autoencoder,
+    latent: Tensor<4>,
+    tiles: Option<Tiles>,
+    mut step: impl FnMut(usize, usize) -> Result<()>,
+) -> Result<Array<4>> {
+    let finished = |decoded: Tensor<4>| {
+        let decoded = (decoded * 0.5 + 0.5).clamp(0.0, 1.0);
+        Array::read(decoded, "the decoded picture")
+    };
+    match tiles {
+        Some(tiles) => finished(network.decode_tiled(&latent, tiles, step)?),
+        None => {
+            let pixels = finished(network.decode(latent))?;
+            step(1, 1)?;
+            Ok(pixels)
+        }
     }
 }

@@ -4,9 +4,11 @@ use burn::tensor::{DType, Tensor};
 use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
 use ldm_models::autoencoder::Autoencoder;
 use ldm_models::noise::Noise;
+use ldm_models::tiles::Tiles;
 
 use crate::array::Array;
 use crate::machine::Machine;
+use crate::tiling::{Tiling, Toward};
 use crate::values::{Image, Latent, LatentFacts, PictureFacts, Vae, VaeAbout};
 
 /// Turns pictures into latents.
@@ -24,6 +26,9 @@ pub(crate) struct VaeEncode {
     /// Draws from what the encoder finds likely; without it the likeliest latent is taken.
     /// An autoencoder with a codebook has nothing to draw.
     seed: Option<u64>,
+    /// How much of a picture is encoded at once. What is drawn does not depend on it.
+    #[node(default = Tiling::Auto)]
+    tiling: Tiling,
 }
 
 /// The latent of a picture.
@@ -60,11 +65,17 @@ pub(crate) fn latent(vae: &VaeAbout, picture: PictureFacts) -> Result<LatentFact
 impl Node for VaeEncode {
     type Out = Latent;
 
+    fn has_ways(&self) -> bool {
+        self.tiling.has_ways()
+    }
+
     fn facts(&self, facts: &mut Facts<'_>) -> Result<()> {
         let vae = facts.of::<VaeAbout, _>(&self.vae);
         let picture = facts.of::<PictureFacts, _>(&self.image);
         if let (Some(vae), Some(picture)) = (vae, picture) {
-            facts.give(latent(&vae, *picture)?);
+            let latent = latent(&vae, *picture)?;
+            facts.give(latent);
+            self.tiling.tell(facts, &vae, (latent, Toward::Latent))?;
         }
         Ok(())
     }
@@ -74,6 +85,8 @@ impl Node for VaeEncode {
         let (vae, image) = (ctx.get(&self.vae), ctx.get(&self.image));
         let facts = latent(vae.about(), image.facts())?;
         let network = vae.network(&machine, &ctx.reporter())?;
+        let work = (facts, Toward::Latent);
+        let tiles = self.tiling.choose(ctx, vae.about(), work)?;
         let pictures = image.pixels().tensor(machine.device(), DType::F32) * 2.0 - 1.0;
         let shape = [facts.batch, facts.channels, facts.height, facts.width];
         let noise = self
@@ -81,20 +94,20 @@ impl Node for VaeEncode {
             .map(|seed| Noise::new(seed).tensor(shape, machine.device()));
         let scale = vae.about().scale;
         Ok(Latent {
-            numbers: encode(ctx, &network, pictures, noise, scale)?,
+            numbers: encode(ctx, (&network, tiles), pictures, noise, scale)?,
             space: facts.space,
         })
     }
 }
 
-/// `pictures [batch, 3, h, w]` from -1 to 1 as latents times `scale`, one at a time; drawn by
-/// `noise`, or the likeliest.
+/// `pictures [batch, 3, h, w]` from -1 to 1 as latents times `scale`, one at a time and each at
+/// once or in tiles; drawn by `noise`, or the likeliest.
 ///
 /// # Errors
 /// A device that fails; a stop that was asked for.
 pub(crate) fn encode(
     ctx: &mut Ctx<'_>,
-    network: &Autoencoder,
+    (network, tiles): (&Autoencoder, Option<Tiles>),
     pictures: Tensor<4>,
     noise: Option<Tensor<4>>,
     scale: f64,
@@ -103,11 +116,18 @@ pub(crate) fn encode(
     let (mut numbers, mut shape) = (Vec::new(), [0; 4]);
     for item in 0..batch {
         let noise = noise.as_ref().map(|noise| noise.clone().narrow(0, item, 1));
-        let latent = network.encode(pictures.clone().narrow(0, item, 1), noise);
+        let picture = pictures.clone().narrow(0, item, 1);
+        let mut step = |done, all| ctx.step((item * all + done) as u64, (batch * all) as u64);
+        let latent = match tiles {
+            Some(tiles) => network.encode_tiled(&picture, noise, tiles, &mut step)?,
+            None => network.encode(picture, noise),
+        };
         let latent = Array::read(latent * scale, "the encoded latent")?;
         numbers.extend_from_slice(latent.numbers());
         shape = latent.shape();
-        ctx.step(item as u64 + 1, batch as u64)?;
+        if tiles.is_none() {
+            step(1, 1)?;
+        }
     }
     Ok(Array::new([batch, shape[1], shape[2], shape[3]], numbers))
 }

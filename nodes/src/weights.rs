@@ -3,7 +3,7 @@
 //! Promises
 //! - The same weights are held once, however many nodes use them.
 //! - What is held keeps to the budget: the least recently used goes first, and what a node
-//!   is using does not go. A network that cannot fit is an error that says so.
+//!   is using does not go. Work that says what it takes finds that much of it left. A network that cannot fit is an error that says so.
 //!
 //! Not here: results (the engine's cache), which weights there are (`values`).
 
@@ -72,12 +72,20 @@ impl Weights {
         Ok(network)
     }
 
+    /// Drops what no node is using, least recently used first, until so much of the budget is
+    /// left that activations of `bytes` and the networks at work fit into it, or nothing more can
+    /// go. Those in use count as part of `bytes`.
+    pub fn leave(&self, bytes: u64) {
+        let mut held = self.lock();
+        while idle(&held).map(|(_, bytes)| bytes).sum::<u64>() > self.budget.saturating_sub(bytes) {
+            let (first, _) = idle(&held).next().expect("only what is idle was counted");
+            held.remove(first);
+        }
+    }
+
     fn make_room(&self, held: &mut Vec<Held>, name: &str, bytes: u64) -> Result<()> {
         while total(held) + bytes > self.budget {
-            let idle = held
-                .iter()
-                .position(|one| Arc::strong_count(&one.network) == 1);
-            let Some(idle) = idle else {
+            let Some((first, _)) = idle(held).next() else {
                 let (budget, used) = (mebibytes(self.budget), mebibytes(total(held)));
                 let wanted = mebibytes(bytes);
                 let message = format!(
@@ -85,7 +93,7 @@ impl Weights {
                 );
                 return Err(Error::new(message).hint("raise `--memory`, or use `--dtype f16`"));
             };
-            held.remove(idle);
+            held.remove(first);
         }
         Ok(())
     }
@@ -104,11 +112,18 @@ fn find<N: Send + Sync + 'static>(held: &mut Vec<Held>, identity: Identity) -> O
     network
 }
 
+/// The networks that no node is using, by place, and their bytes.
+fn idle(held: &[Held]) -> impl Iterator<Item = (usize, u64)> {
+    let idle = |(_, one): &(usize, &Held)| Arc::strong_count(&one.network) == 1;
+    let all = held.iter().enumerate().filter(idle);
+    all.map(|(at, one)| (at, one.bytes))
+}
+
 fn total(held: &[Held]) -> u64 {
     held.iter().map(|one| one.bytes).sum()
 }
 
-fn mebibytes(bytes: u64) -> String {
+pub(crate) fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
@@ -149,6 +164,24 @@ mod tests {
         }
         assert!(!ask(&pool, "a", 4).unwrap().1, "used after b, so it stayed");
         assert!(ask(&pool, "b", 4).unwrap().1, "b was dropped for c");
+    }
+
+    #[test]
+    fn networks_that_rest_make_room_for_the_work_of_those_in_use() {
+        let pool = Weights::new(10);
+        let using = ask(&pool, "a", 3).unwrap();
+        ask(&pool, "b", 3).unwrap();
+        ask(&pool, "c", 3).unwrap();
+        pool.leave(4);
+        assert_eq!(pool.bytes(), 9, "3 in use among the 4, and 6 at rest");
+        pool.leave(5);
+        assert!(
+            !ask(&pool, "c", 3).unwrap().1 && pool.bytes() == 6,
+            "b went"
+        );
+        pool.leave(1 << 40);
+        assert_eq!(pool.bytes(), 3, "what is in use stays");
+        drop(using);
     }
 
     #[test]

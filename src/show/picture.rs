@@ -406,6 +406,7 @@ pub(crate) mod tests {
         let outlook = |node: &Planned| Outlook {
             node: node.name().to_owned(),
             fate: Fate::Unneeded,
+            narrowed: None,
         };
         let outlooks: Vec<Outlook> = plan.nodes().map(outlook).collect();
         let picture = Picture::new(&plan, &outlooks);

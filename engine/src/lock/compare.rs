@@ -9,7 +9,7 @@ use crate::plan::{Plan, Planned};
 use crate::setting::Shape;
 use crate::value::Identity;
 
-use super::{Lock, Locked, SEED};
+use super::{Lock, Locked, SEED, WAY};
 
 /// Most scalars of a value that a message shows.
 const SHOWN: usize = 120;
@@ -155,7 +155,11 @@ impl Comparison<'_> {
             Some((_, value)) => node.place_of(value.span),
             None => node.field_place(Some(field)),
         };
-        self.tell(message, Some(&place), "put it back");
+        let hint = match field {
+            WAY => "run with the `--memory` that was locked with",
+            _ => "put it back",
+        };
+        self.tell(message, Some(&place), hint);
     }
 
     fn files(&mut self) {

@@ -36,9 +36,12 @@ use crate::place::Source;
 use crate::plan::{Bound, Plan, Planned, Wire, bind};
 use crate::setting::Shape;
 use crate::value::Identity;
+use crate::way::Narrowed;
 
 /// The setting whose values stand in a table of their own.
 const SEED: &str = "seed";
+/// Stands among a node's fields for how it works where memory does not hold all of it at once.
+const WAY: &str = "way";
 
 /// All that decides what a plan gives.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -79,6 +82,8 @@ pub struct Locker<'a> {
     pub device: &'a str,
     /// As the [`Host`](crate::Host)'s.
     pub numerics: &'a str,
+    /// As the [`Host`](crate::Host)'s.
+    pub memory: u64,
 }
 
 impl Lock {
@@ -101,7 +106,7 @@ impl Lock {
                 locker.device.clone_into(&mut lock.device);
                 locker.numerics.clone_into(&mut lock.numerics);
             }
-            if let Err(found) = lock.add(plan, node, files) {
+            if let Err(found) = lock.add(plan, node, (files, locker.memory)) {
                 errors.extend(found);
             }
         }
@@ -121,7 +126,7 @@ impl Lock {
         &mut self,
         plan: &Plan,
         node: &Planned,
-        files: &FileTable,
+        (files, memory): (&FileTable, u64),
     ) -> Result<(), Vec<Diagnostic>> {
         let bound = match &node.bound {
             Some(bound) => bound.clone(),
@@ -138,6 +143,8 @@ impl Lock {
                 self.seeds.insert(format!("{name}.{SEED}"), seed);
             }
         }
+        let narrowed = Narrowed::of(node, &bound, memory);
+        fields.extend(narrowed.map(|found| (WAY.to_owned(), Lit::Text(found.way).to_string())));
         let contents = contents(&bound, files).map_err(|error| vec![node.failure(&error)])?;
         if !contents.is_empty() {
             self.files.insert(name.to_string(), contents);

@@ -13,6 +13,7 @@ use crate::node::{AnyNode, Parts};
 use crate::paths::{Located, Search, short, shown};
 use crate::place::{Span, Spanned};
 use crate::setting::{Mismatch, Shape};
+use crate::way::Way;
 
 use super::{Plan, Planned, Planner, Wire};
 
@@ -58,14 +59,22 @@ impl Planner<'_> {
                 continue;
             }
             match self.facts(plan, number, &bound) {
-                Ok(facts) => plan.nodes[number].facts = facts,
+                Ok((facts, ways)) => {
+                    plan.nodes[number].facts = facts;
+                    plan.nodes[number].ways = ways;
+                }
                 Err(error) => self.errors.push(error),
             }
             plan.nodes[number].bound = Some(Arc::new(bound));
         }
     }
 
-    fn facts(&self, plan: &Plan, number: usize, bound: &Bound) -> Result<Vec<FactSet>, Diagnostic> {
+    fn facts(
+        &self,
+        plan: &Plan,
+        number: usize,
+        bound: &Bound,
+    ) -> Result<(Vec<FactSet>, Vec<Way>), Diagnostic> {
         let node = &plan.nodes[number];
         let ports = node.kind.declaration.ports.iter().zip(&node.ports);
         let wires = ports.flat_map(|(info, wires)| wires.iter().map(move |wire| (info, wire)));
@@ -89,9 +98,10 @@ impl Planner<'_> {
             inputs: &inputs,
             outputs: vec![FactSet::default(); node.kind.outputs.len()],
             reads: &bound.reads,
+            ways: Vec::new(),
         };
         match bound.node.facts(&mut facts) {
-            Ok(()) => Ok(facts.outputs),
+            Ok(()) => Ok((facts.outputs, facts.ways)),
             Err(error) => Err(node.failure(&error)),
         }
     }

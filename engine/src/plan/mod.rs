@@ -35,6 +35,7 @@ use crate::literal::Lit;
 use crate::paths::Search;
 use crate::place::{Place, Source, Span, Spanned};
 use crate::value::Value;
+use crate::way::Way;
 
 pub(crate) use bind::{Bound, bind};
 pub(crate) use parts::PartFile;
@@ -99,6 +100,8 @@ pub struct Planned {
     /// The built node; missing while a setting is linked.
     pub(crate) bound: Option<Arc<Bound>>,
     pub(crate) facts: Vec<FactSet>,
+    /// In what ways its work can be done, the best first; empty where that is not known.
+    pub(crate) ways: Vec<Way>,
     pub(crate) folder: Arc<Path>,
     pub(crate) needed: bool,
 }

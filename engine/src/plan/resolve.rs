@@ -48,6 +48,7 @@ impl Planner<'_> {
             settings: Vec::new(),
             linked: Vec::new(),
             bound: None,
+            ways: Vec::new(),
             facts: vec![Default::default(); kind.outputs.len()],
             folder: self.scopes[*scope].folder.clone(),
             needed: false,

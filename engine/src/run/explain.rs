@@ -12,8 +12,9 @@ use crate::event::From;
 use crate::key::KeyParts;
 use crate::kind::Nature;
 use crate::literal::Lit;
-use crate::plan::{Bound, Wire, bind};
+use crate::plan::{Bound, Planned, Wire, bind};
 use crate::value::{Identity, Storage};
+use crate::way::{self, Narrowed};
 
 use super::{Run, stands};
 
@@ -24,6 +25,9 @@ pub struct Outlook {
     pub node: String,
     /// What would happen to it.
     pub fate: Fate,
+    /// What it does for want of memory, where planning knows that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub narrowed: Option<Narrowed>,
 }
 
 /// What would happen to a node.
@@ -75,11 +79,20 @@ impl Run<'_> {
                 fates[*at] = foresight.fate(*at);
             }
         }
-        let names = self.plan.nodes.iter().map(|node| node.name.to_string());
-        names
+        let nodes = self.plan.nodes.iter();
+        nodes
             .zip(fates)
-            .map(|(node, fate)| Outlook { node, fate })
+            .map(|(node, fate)| self.outlook(node, fate))
             .collect()
+    }
+
+    fn outlook(&self, node: &Planned, fate: Fate) -> Outlook {
+        let bound = node.bound.as_ref().filter(|_| node.needed);
+        Outlook {
+            node: node.name.to_string(),
+            fate,
+            narrowed: bound.and_then(|bound| Narrowed::of(node, bound, self.host.memory)),
+        }
     }
 }
 
@@ -126,7 +139,8 @@ impl Foresight<'_> {
             let because = "something that it needs is not there".to_owned();
             return Fate::Fails { because };
         };
-        let numerics: Arc<str> = self.run.host.numerics.as_str().into();
+        let host = self.run.host;
+        let numerics = way::numerics(planned, &bound, &host.numerics.as_str().into(), host.memory);
         let parts = KeyParts::new(planned.kind.clone(), bound, links, files, numerics);
         let found = match planned.kind.nature {
             Nature::Volatile => None,

@@ -190,9 +190,10 @@ fn run(shared: &Shared<'_>, job: RunJob) -> Outcome {
         return Outcome::Failed(Error::stopped());
     }
     let recipe = || crate::recipe::recipe(shared.plan, job.node);
+    let (planned, memory) = (&shared.plan.nodes[job.node], shared.host.memory);
     let mut ctx = Ctx {
         reporter: Reporter {
-            node: shared.plan.nodes[job.node].name.clone(),
+            node: planned.name.clone(),
             events: shared.events.clone(),
             stop: shared.stop.clone(),
         },
@@ -207,6 +208,8 @@ fn run(shared: &Shared<'_>, job: RunJob) -> Outcome {
         work: shared.host.work.as_deref(),
         threads: shared.host.threads.max(1),
         recipe: &recipe,
+        way: crate::way::known(planned, &job.bound, memory),
+        memory,
     };
     let result = catch_unwind(AssertUnwindSafe(|| job.bound.node.run(&mut ctx)));
     match result {

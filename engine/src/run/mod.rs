@@ -56,6 +56,9 @@ pub struct Host {
     /// Everything that may change bits: backend family, dtype, kernel revision, instruction set.
     /// Enters the keys of kinds that compute.
     pub numerics: String,
+    /// Bytes of memory that one node's work may take, where it can be done in parts: decides
+    /// which [`Way`](crate::Way) is gone, and so enters keys.
+    pub memory: u64,
     /// The device, a weight pool, …
     pub extensions: Extensions,
     /// Where nodes on the device's lane do their work.
@@ -97,7 +100,7 @@ impl std::fmt::Debug for Within {
 }
 
 impl Default for Host {
-    /// Writes to `out`, uses one thread, lends nothing.
+    /// Writes to `out`, uses one thread and all memory, lends nothing.
     fn default() -> Self {
         Self {
             out: PathBuf::from("out"),
@@ -107,6 +110,7 @@ impl Default for Host {
             work: None,
             threads: 1,
             numerics: String::new(),
+            memory: u64::MAX,
             extensions: Extensions::default(),
             within: Within::default(),
         }

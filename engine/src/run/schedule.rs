@@ -19,6 +19,7 @@ use crate::literal::Lit;
 use crate::paths::{Writer, Written};
 use crate::plan::{Wire, bind};
 use crate::value::{Identity, Storage, Value};
+use crate::way;
 
 use super::lanes::{Answer, Closing, Job, Outcome, RunJob, Shared, Table};
 use super::outbox::Events;
@@ -601,7 +602,7 @@ impl<'a> Scheduler<'a> {
         let (planned, slot) = (&self.run.plan.nodes[node], &self.slots[node]);
         let links = planned.of_wires(|wire| self.identity(wire))?;
         let (kind, bound) = (planned.kind.clone(), slot.bound.clone().expect(SETTLED));
-        let (files, numerics) = (slot.files.clone(), self.numerics.clone());
+        let (files, numerics) = (slot.files.clone(), self.numerics_of(node));
         Some(Arc::new(KeyParts::new(kind, bound, links, files, numerics)))
     }
 
@@ -611,8 +612,15 @@ impl<'a> Scheduler<'a> {
         let slot = &self.slots[node];
         let bound = slot.bound.as_ref().expect(SETTLED);
         let wires = self.run.plan.nodes[node].wires();
-        last.are_of(bound, &slot.files, &self.numerics)
+        last.are_of(bound, &slot.files, &self.numerics_of(node))
             && last.links_are(wires.map(|wire| self.identity(wire)))
+    }
+
+    /// What may change the bits of a node's result.
+    fn numerics_of(&self, node: usize) -> Arc<str> {
+        let (planned, memory) = (&self.run.plan.nodes[node], self.run.host.memory);
+        let bound = self.slots[node].bound.as_ref().expect(SETTLED);
+        way::numerics(planned, bound, &self.numerics, memory)
     }
 
     fn identity(&self, wire: &Wire) -> Option<Identity> {

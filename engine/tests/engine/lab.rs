@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ldm_engine::{
     Cache, Choice, Ctx, Data, Diagnostics, Disk, Error, Event, Facts, Fate, Float, Graph, Host,
-    Identity, In, Int, Kinds, Node, Options, Outputs, Plan, ReadPath, Report, Result, Run, Source,
-    Stop, Storage, Text, WritePath, kind,
+    Identity, In, Int, Kinds, Node, Options, Outlook, Outputs, Plan, ReadPath, Report, Result, Run,
+    Source, Stop, Storage, Text, Way, WritePath, kind,
 };
 
 /// Words on a link, with a weight in bytes so that budgets can be tested.
@@ -496,6 +496,53 @@ impl Node for Scale {
     }
 }
 
+/// Folds words once a letter, or once a word where memory does not hold all letters.
+///
+/// ```ron
+/// "folded": Fold(words: "text")
+/// ```
+#[derive(Node)]
+#[node(computes)]
+pub struct Fold {
+    /// What is folded.
+    words: In<Words>,
+    /// Never once a word.
+    #[node(default = false)]
+    finely: bool,
+}
+
+impl Fold {
+    fn ways(&self, letters: usize) -> Vec<Way> {
+        let way = |bytes, words: &str| Way {
+            bytes,
+            words: words.to_owned(),
+        };
+        let letters = letters as u64;
+        let mut ways = vec![way(10 * letters, "by letters"), way(letters, "by words")];
+        ways.truncate(if self.finely { 1 } else { 2 });
+        ways
+    }
+}
+
+impl Node for Fold {
+    type Out = Words;
+    fn has_ways(&self) -> bool {
+        !self.finely
+    }
+    fn facts(&self, facts: &mut Facts) -> Result<()> {
+        if let Some(length) = facts.of::<Length, _>(&self.words) {
+            facts.ways(self.ways(length.0));
+        }
+        Ok(())
+    }
+    fn run(&self, ctx: &mut Ctx) -> Result<Words> {
+        let words = ctx.get(&self.words);
+        let ways = self.ways(words.0.len());
+        let folded = format!("{} {}", words.0, ways[ctx.way(&ways)].words);
+        Ok(Words(folded, 8))
+    }
+}
+
 pub fn kinds() -> Kinds {
     Kinds::new([
         kind::<Say>(),
@@ -514,6 +561,7 @@ pub fn kinds() -> Kinds {
         kind::<Number>(),
         kind::<Title>(),
         kind::<Scale>(),
+        kind::<Fold>(),
     ])
 }
 
@@ -565,10 +613,15 @@ impl Lab {
 
     /// What a run would do with a node.
     pub fn fate(&self, node: &str) -> Fate {
+        self.outlook(node).fate
+    }
+
+    /// The same, and what it does for want of memory.
+    pub fn outlook(&self, node: &str) -> Outlook {
         let plan = self.plan(&[]).expect("a plan");
         let outlooks = Run::new(&plan, &self.host, &self.cache).explain();
         let found = outlooks.into_iter().find(|outlook| outlook.node == node);
-        found.expect("a node of that name").fate
+        found.expect("a node of that name")
     }
 
     /// `--set target=value`

@@ -29,6 +29,7 @@ const HERE: Locker<'_> = Locker {
     program: "0.1.0",
     device: "cpu",
     numerics: "flex avx2 kernels 1 f32",
+    memory: u64::MAX,
 };
 
 fn lab() -> Lab {
@@ -206,6 +207,7 @@ fn versions_and_numerics_are_told_and_the_programs_version_only_warns() {
         program: "0.2.0",
         device: "cuda",
         numerics: "cuda 90 kernels 2 f16",
+        ..HERE
     };
     let found = lock.compare(&lock_of(&plan, &there), &plan);
     let wanted = [

@@ -16,4 +16,5 @@ mod properties;
 mod running;
 mod same;
 mod tidy;
+mod ways;
 mod writing;

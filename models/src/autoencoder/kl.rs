@@ -25,8 +25,12 @@ impl KlAutoencoder {
     ///
     /// Height and width should be multiples of the factor f; what is left over is lost.
     pub fn encode(&self, x: Tensor<4>) -> Posterior {
-        let moments = self.quant.forward(self.encoder.forward(x));
-        Posterior::from_moments(moments)
+        Posterior::from_moments(self.moments(x))
+    }
+
+    /// `x [b, 3, h, w]` → what [`Posterior::from_moments`] takes, `[b, 2·embed_dim, h / f, w / f]`
+    pub(super) fn moments(&self, x: Tensor<4>) -> Tensor<4> {
+        self.quant.forward(self.encoder.forward(x))
     }
 
     /// `z [b, embed_dim, h, w]` → `[b, 3, f·h, f·w]`, around −1..1 and not clamped

@@ -82,7 +82,7 @@ pub(super) struct Decoder {
     mid: Mid,
     pub(super) levels: Vec<Level>,
     norm_out: GroupNorm,
-    conv_out: Conv,
+    pub(super) conv_out: Conv,
 }
 
 impl Decoder {

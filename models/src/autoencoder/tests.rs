@@ -3,6 +3,7 @@
 use super::parts::Level;
 use super::*;
 use crate::nn::parameter_count;
+use crate::tiles::{Lay, Tiles};
 use burn::tensor::{Device, Distribution};
 
 fn tiny(ch_mult: &[usize], attn_resolutions: &[usize]) -> KlAutoencoderConfig {
@@ -248,4 +249,142 @@ fn a_codebook_of_no_codes_is_refused() {
     };
     let said = config.init(&Device::flex(), 0).unwrap_err().to_string();
     assert_eq!(said, "VQ autoencoder: codes is 0, wanted 1 to 16777216");
+}
+
+fn cut(size: usize, overlap: usize) -> Tiles {
+    Tiles {
+        size,
+        overlap,
+        lay: Lay::Evenly,
+    }
+}
+
+fn go_on(_: usize, _: usize) -> Result<(), ()> {
+    Ok(())
+}
+
+fn both_kinds() -> [Autoencoder; 2] {
+    let kl = tiny(&[1, 2], &[]).init(&Device::flex(), 1).unwrap();
+    let vq = coded().init(&Device::flex(), 1).unwrap();
+    [Autoencoder::Kl(kl), Autoencoder::Vq(vq)]
+}
+
+fn apart(a: Tensor<4>, b: Tensor<4>) -> f32 {
+    (a - b).abs().max().into_scalar()
+}
+
+#[test]
+fn one_tile_that_holds_all_gives_the_whole() {
+    for network in both_kinds() {
+        let (x, noise) = (picture(2, 16, 24), picture(2, 8, 12));
+        for noise in [None, Some(noise)] {
+            let whole = network.encode(x.clone(), noise.clone());
+            let tiled = network.encode_tiled(&x, noise, cut(12, 4), go_on).unwrap();
+            assert_eq!(apart(whole, tiled), 0.0);
+        }
+        let z = picture(2, 8, 12);
+        let tiled = network.decode_tiled(&z, cut(12, 4), go_on).unwrap();
+        assert_eq!(apart(network.decode(z), tiled), 0.0);
+    }
+}
+
+#[test]
+fn tiles_keep_the_size_and_are_counted() {
+    for network in both_kinds() {
+        let (z, tiles, mut heard) = (picture(2, 9, 20), cut(8, 2), Vec::new());
+        let step = |done, all| {
+            heard.push((done, all));
+            if done == 9 { Err("stopped") } else { Ok(()) }
+        };
+        let stopped = network.decode_tiled(&z, tiles, step);
+        assert_eq!(
+            stopped.err(),
+            Some("stopped"),
+            "behind a tile, and no other follows"
+        );
+        // Two rows of three, for each of two pictures.
+        assert_eq!(tiles.count([9, 20]), 6);
+        assert_eq!((heard.len(), heard[0]), (9, (1, 12)));
+        let decoded = network.decode_tiled(&z, tiles, go_on).unwrap();
+        assert_eq!(decoded.dims(), [2, 3, 18, 40]);
+        let encoded = network.encode_tiled(&decoded, None, tiles, go_on).unwrap();
+        assert_eq!(encoded.dims(), [2, 3, 9, 20]);
+    }
+}
+
+#[test]
+fn noise_is_drawn_on_the_whole_latent() {
+    let [network, _] = both_kinds();
+    let (x, noise) = (picture(1, 32, 16), picture(1, 16, 8));
+    let draw = |noise| network.encode_tiled(&x, noise, cut(8, 2), go_on).unwrap();
+    let mean = draw(None);
+    let once = draw(Some(noise.clone())) - mean.clone();
+    let thrice = draw(Some(noise.clone() * 3.0)) - mean;
+    assert!(apart(once.clone() * 3.0, thrice) < 1e-5);
+    // Nowhere does a blend of several draws turn its sign or weaken it.
+    let std: Vec<f32> = (once / noise).into_data().try_to_vec().unwrap();
+    assert!(std.iter().all(|std| *std > 0.1), "{std:?}");
+}
+
+/// A smooth latent that repeats: tiles of whole periods have the statistics of the whole.
+fn waves(h: usize, w: usize, period: f32) -> Tensor<4> {
+    let at = |i: usize| (i as f32 * std::f32::consts::TAU / period).sin();
+    let plane = |c: usize| {
+        let places = (0..h).flat_map(move |y| (0..w).map(move |x| (y, x)));
+        places.map(move |(y, x)| at(y + c) + at(x + 2 * c))
+    };
+    let numbers: Vec<f32> = (0..3).flat_map(plane).collect();
+    Tensor::<1>::from_data(&numbers[..], &Device::flex()).reshape([1, 3, h, w])
+}
+
+/// How far tiles of 32 places are from the whole, in standard deviations: on the mean over all,
+/// and at the seams the mean step from pixel to pixel beside that of the whole.
+fn seams(network: &Autoencoder, overlap: usize) -> [f32; 2] {
+    let z = waves(64 - overlap, 64 - overlap, 8.0);
+    let whole = network.decode(z.clone());
+    let tiled = network.decode_tiled(&z, cut(32, overlap), go_on).unwrap();
+    let std = whole.clone().var(3).mean().sqrt().into_scalar::<f32>();
+    let far = (tiled.clone() - whole.clone())
+        .abs()
+        .mean()
+        .into_scalar::<f32>()
+        / std;
+    // The middle of what two tiles share, at twice the latent's size.
+    let seam = 64 - overlap;
+    let jump = |x: Tensor<4>| {
+        let step = x.clone().narrow(3, seam, 1) - x.narrow(3, seam - 1, 1);
+        step.abs().mean().into_scalar::<f32>()
+    };
+    [far, jump(tiled) / jump(whole)]
+}
+
+#[test]
+fn seams_are_smooth_and_tiles_are_near_the_whole() {
+    for network in both_kinds() {
+        let [far, jump] = seams(&network, 8);
+        assert!(far < 0.1, "{far} standard deviations off");
+        assert!((0.8..1.25).contains(&jump), "{jump} of the whole's steps");
+        // Without an overlap the seam shows, by the same measure.
+        let [_, bare] = seams(&network, 0);
+        assert!(
+            (bare - 1.0).abs() > 4.0 * (jump - 1.0).abs(),
+            "{bare} {jump}"
+        );
+    }
+}
+
+#[test]
+fn what_a_plan_is_told_grows_with_the_area_alone() {
+    let config = VaeConfig::Kl(KlAutoencoderConfig::released("kl-f8").unwrap());
+    let mebibytes = |bytes: u64| bytes >> 20;
+    // Stable Diffusion at 512²: 640 channels of 512² at the finest level, and the ends.
+    assert_eq!(mebibytes(config.decode_bytes([64, 64])), 688);
+    assert_eq!(mebibytes(config.encode_bytes([64, 64])), 432);
+    let small = config.decode_bytes([64, 64]) - config.decode_bytes([32, 64]);
+    assert_eq!(
+        small,
+        config.decode_bytes([96, 64]) - config.decode_bytes([64, 64])
+    );
+    let huge = config.decode_bytes([usize::MAX, usize::MAX]);
+    assert_eq!(huge, u64::MAX, "no overflow");
 }

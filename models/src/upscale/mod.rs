@@ -17,18 +17,17 @@ mod recognise;
 mod rrdb;
 #[cfg(test)]
 mod tests;
-mod tiles;
 
 pub use config::{CompactConfig, RrdbConfig, UpscaleConfig};
 pub(crate) use recognise::Places;
 pub use recognise::{Naming, Style, recognise};
-pub use tiles::{Tiles, enlarge};
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 
 use self::compact::Compact;
 use self::rrdb::Rrdb;
+use crate::tiles::{Sizes, Tiles, tiled};
 
 /// A network that enlarges pictures by a whole factor.
 #[derive(Module, Debug)]
@@ -51,4 +50,24 @@ impl Upscaler {
             Self::Compact(network) => network.forward(x),
         }
     }
+}
+
+/// Enlarges `x [b, c, h, w]` → `[b, c_out, scale·h, scale·w]`, one tile of one picture at a
+/// time; `step` hears how many of how many tiles are done, and stops by an error.
+///
+/// # Errors
+/// What `step` says.
+pub fn enlarge<E>(
+    network: &Upscaler,
+    config: &UpscaleConfig,
+    x: &Tensor<4>,
+    tiles: Tiles,
+    step: impl FnMut(usize, usize) -> Result<(), E>,
+) -> Result<Tensor<4>, E> {
+    let sizes = Sizes {
+        read: 1,
+        give: config.scale(),
+        channels: config.channels().1,
+    };
+    tiled(x, tiles, sizes, |tile| network.forward(tile), step)
 }

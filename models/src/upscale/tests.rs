@@ -6,6 +6,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::*;
 use crate::noise::Noise;
+use crate::tiles::Lay;
 use crate::weights::{KeyTable, NoPatch, SaveAs, TensorFile, TensorWriter, load};
 
 fn rrdb(unshuffle: usize, doublings: usize, plus: bool) -> UpscaleConfig {
@@ -119,14 +120,19 @@ fn apart(a: Tensor<4>, b: Tensor<4>) -> f32 {
     (a - b).abs().max().into_scalar()
 }
 
+fn cut(size: usize, overlap: usize) -> Tiles {
+    let lay = Lay::InStep;
+    Tiles { size, overlap, lay }
+}
+
 fn tiled(config: &UpscaleConfig, x: &Tensor<4>, size: usize, overlap: usize) -> (Tensor<4>, usize) {
     let network = config.init(&Device::flex(), 1).unwrap();
-    let (tiles, mut seen) = (Tiles { size, overlap }, 0);
+    let (tiles, mut seen) = (cut(size, overlap), 0);
     let step = |done, all| {
         seen = all;
         if done <= all { Ok(()) } else { Err(()) }
     };
-    let out = enlarge(&network, config, x.clone(), tiles, step).unwrap();
+    let out = enlarge(&network, config, x, tiles, step).unwrap();
     (out, seen)
 }
 
@@ -193,14 +199,8 @@ fn seams_are_blended_by_the_distance_from_the_edges() {
 fn a_stop_is_obeyed_behind_a_tile() {
     let (config, x) = (compact(1), picture([1, 3, 20, 6]));
     let network = config.init(&Device::flex(), 1).unwrap();
-    let (tiles, mut heard) = (
-        Tiles {
-            size: 8,
-            overlap: 2,
-        },
-        Vec::new(),
-    );
-    let stopped = enlarge(&network, &config, x, tiles, |done, all| {
+    let (tiles, mut heard) = (cut(8, 2), Vec::new());
+    let stopped = enlarge(&network, &config, &x, tiles, |done, all| {
         heard.push((done, all));
         if done == 2 { Err("stopped") } else { Ok(()) }
     });

@@ -13,6 +13,7 @@ mod sizes;
 mod steering;
 mod texts;
 mod threads;
+mod tiling;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

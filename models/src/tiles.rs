@@ -1,4 +1,4 @@
-//! A large picture in tiles that overlap, their seams blended.
+//! A large picture taken through a network in tiles that overlap, their seams blended.
 //!
 //! ```text
 //! share of a tile   1 ┌────────────┐         where two tiles lie over each other,
@@ -9,20 +9,47 @@
 //! Tile and overlap mean what they mean in ComfyUI, and give the same weights: in the overlap a
 //! tile counts by its distance from its edge, and the counts are divided by their sum. They are
 //! products of a share for rows and one for columns, so the division is done for each alone.
+//!
+//! Sizes are counted in places: pixels of the smaller of what goes in and what comes out.
+//!
+//! Not here: which network it is, and when tiles are called for.
 
 use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::{UpscaleConfig, Upscaler};
-
 /// How a picture is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tiles {
-    /// Sides of a tile in pixels of the small picture.
+    /// Sides of a tile in places.
     pub size: usize,
     /// How far tiles lie over each other; below `size`.
     pub overlap: usize,
+    /// Where they lie.
+    pub lay: Lay,
+}
+
+/// Where tiles lie along an axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lay {
+    /// Each as far from the one before as size and overlap say, the last being cut off at the
+    /// edge: as ComfyUI does it.
+    InStep,
+    /// As many, all of full size and evenly spread, so that they share the overlap or more: for
+    /// networks whose norms look at all of a tile, since those of a strip are far from the
+    /// picture's.
+    Evenly,
+}
+
+/// What a network makes of each place.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Pixels of its side that go in.
+    pub read: usize,
+    /// Pixels of its side that come out.
+    pub give: usize,
+    /// Channels that come out.
+    pub channels: usize,
 }
 
 /// A stretch of an axis that one tile covers, and its share of each enlarged pixel there.
@@ -33,19 +60,37 @@ struct Span {
 }
 
 impl Tiles {
-    /// The tiles of an axis of `length` pixels, each of which becomes `scale`.
-    fn spans(self, length: usize, scale: usize) -> Vec<Span> {
+    /// Whether one tile holds a picture of `[height, width]` places.
+    pub fn cover(self, sides: [usize; 2]) -> bool {
+        sides.iter().all(|side| *side <= self.size)
+    }
+
+    /// How many tiles there are of a picture of `[height, width]` places.
+    pub fn count(self, sides: [usize; 2]) -> usize {
+        sides.iter().map(|side| self.starts(*side).len()).product()
+    }
+
+    /// Where the tiles of an axis of `length` places begin.
+    fn starts(self, length: usize) -> Vec<usize> {
         if length <= self.size {
-            let share = vec![1.0; length * scale];
-            let start = 0;
-            return vec![Span {
-                start,
-                length,
-                share,
-            }];
+            return vec![0];
         }
         let starts = (0..length - self.overlap).step_by(self.size - self.overlap);
-        let mut spans: Vec<Span> = starts
+        match self.lay {
+            Lay::InStep => starts.collect(),
+            Lay::Evenly => {
+                let gaps = starts.len() - 1;
+                let start = |at| at * (length - self.size) / gaps;
+                (0..=gaps).map(start).collect()
+            }
+        }
+    }
+
+    /// The tiles of an axis of `length` places, each of which becomes `scale` pixels.
+    fn spans(self, length: usize, scale: usize) -> Vec<Span> {
+        let mut spans: Vec<Span> = self
+            .starts(length)
+            .into_iter()
             .map(|start| {
                 let length = self.size.min(length - start);
                 let share = faded(length * scale, self.overlap * scale);
@@ -86,21 +131,23 @@ fn faded(length: usize, fade: usize) -> Vec<f32> {
     }
 }
 
-/// Enlarges `x [b, c, h, w]` → `[b, c_out, scale·h, scale·w]`, one tile of one picture at a
-/// time; `step` hears how many of how many tiles are done, and stops by an error.
+/// Takes `x [b, c, read·h, read·w]` through `network` → `[b, channels, give·h, give·w]`, one tile
+/// of one picture at a time; `step` hears how many of how many tiles are done, and stops by an
+/// error.
 ///
 /// # Errors
 /// What `step` says.
-pub fn enlarge<E>(
-    network: &Upscaler,
-    config: &UpscaleConfig,
-    x: Tensor<4>,
+pub fn tiled<E>(
+    x: &Tensor<4>,
     tiles: Tiles,
+    sizes: Sizes,
+    network: impl Fn(Tensor<4>) -> Tensor<4>,
     mut step: impl FnMut(usize, usize) -> Result<(), E>,
 ) -> Result<Tensor<4>, E> {
-    let ([batch, _, height, width], scale) = (x.dims(), config.scale());
-    let (rows, columns) = (tiles.spans(height, scale), tiles.spans(width, scale));
-    let shape = [batch, config.channels().1, height * scale, width * scale];
+    let ([batch, _, height, width], Sizes { read, give, .. }) = (x.dims(), sizes);
+    let (height, width) = (height / read, width / read);
+    let (rows, columns) = (tiles.spans(height, give), tiles.spans(width, give));
+    let shape = [batch, sizes.channels, height * give, width * give];
     let mut out = Tensor::zeros(shape, (&x.device(), x.dtype()));
     let all = batch * rows.len() * columns.len();
     for at in 0..all {
@@ -108,14 +155,14 @@ pub fn enlarge<E>(
         let row = &rows[at / columns.len() % rows.len()];
         let column = &columns[at % columns.len()];
         let tile = x.clone().narrow(0, item, 1);
-        let tile = tile.narrow(2, row.start, row.length);
-        let tile = network.forward(tile.narrow(3, column.start, column.length));
+        let tile = tile.narrow(2, row.start * read, row.length * read);
+        let tile = network(tile.narrow(3, column.start * read, column.length * read));
         let share: Tensor<4> = row.along(2, &tile) * column.along(3, &tile);
         let place = [
             item..item + 1,
             0..shape[1],
-            row.enlarged(scale),
-            column.enlarged(scale),
+            row.enlarged(give),
+            column.enlarged(give),
         ];
         let before = out.clone().slice(place.clone());
         out = out.slice_assign(place, before + tile * share);

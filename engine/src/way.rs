@@ -1,0 +1,75 @@
+//! Ways: the same work done at once, or in parts that take less memory and give other bits.
+//!
+//! Promises
+//! - Which way is taken follows from what the work needs and from [`Host::memory`], never from
+//!   what is free at the moment.
+//! - A result of one way is never found for another. Where planning knows the ways, the one that
+//!   is taken enters the key, unless it is the best; where it does not, `Host::memory` does.
+//!
+//! Not here: what the ways are (a kind's `facts`).
+//!
+//! [`Host::memory`]: crate::Host::memory
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::plan::{Bound, Planned};
+
+/// One of the ways in which a node can do its work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// Bytes of memory that it takes at the most.
+    pub bytes: u64,
+    /// How it goes about it: `in tiles of 512 px`. Part of the key.
+    pub words: String,
+}
+
+/// The way that a node goes because the best one takes too much memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Narrowed {
+    /// How it goes about its work.
+    pub way: String,
+    /// Bytes of memory that the best way would take.
+    pub wanted: u64,
+    /// Bytes of memory that one node's work may take.
+    pub memory: u64,
+}
+
+impl Narrowed {
+    /// What `node` does for want of memory; nothing when it does its best, or when planning did
+    /// not know.
+    pub(crate) fn of(node: &Planned, bound: &Bound, memory: u64) -> Option<Self> {
+        let at = known(node, bound, memory).filter(|at| *at > 0)?;
+        Some(Self {
+            way: node.ways[at].words.clone(),
+            wanted: node.ways[0].bytes,
+            memory,
+        })
+    }
+}
+
+/// The number of the first way that takes no more than `memory`, else of the last.
+pub(crate) fn fitting(ways: &[Way], memory: u64) -> usize {
+    let fits = ways.iter().position(|way| way.bytes <= memory);
+    fits.unwrap_or(ways.len().saturating_sub(1))
+}
+
+/// Which way `node` goes, where planning knew.
+pub(crate) fn known(node: &Planned, bound: &Bound, memory: u64) -> Option<usize> {
+    (bound.node.has_ways() && !node.ways.is_empty()).then(|| fitting(&node.ways, memory))
+}
+
+/// The host's numerics, and what `memory` adds to them for this node.
+pub(crate) fn numerics(
+    node: &Planned,
+    bound: &Bound,
+    numerics: &Arc<str>,
+    memory: u64,
+) -> Arc<str> {
+    match known(node, bound, memory) {
+        None if bound.node.has_ways() => format!("{numerics}, within {memory} bytes").into(),
+        None | Some(0) => numerics.clone(),
+        Some(at) => format!("{numerics}, {}", node.ways[at].words).into(),
+    }
+}

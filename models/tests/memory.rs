@@ -1,0 +1,117 @@
+//! What encoding and decoding take, beside what plans are told that they take: a process of its
+//! own, since its allocator counts for all of it.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::tensor::{Device, Distribution, Tensor};
+use ldm_models::autoencoder::{Autoencoder, KlAutoencoderConfig, VaeConfig, VqAutoencoderConfig};
+use ldm_models::tiles::{Lay, Tiles};
+
+/// The system's allocator, with a count of what is given out and of the most that was.
+struct Counting;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is the system's; counting changes nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        MOST.fetch_max(now, Ordering::Relaxed);
+        // SAFETY: the caller's promises are the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static MEMORY: Counting = Counting;
+
+/// The most bytes that `work` held at once beyond what was held before.
+fn most<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let before = NOW.load(Ordering::Relaxed);
+    MOST.store(before, Ordering::Relaxed);
+    let done = work();
+    (done, (MOST.load(Ordering::Relaxed) - before) as u64)
+}
+
+fn random(shape: [usize; 4]) -> Tensor<4> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
+}
+
+/// Stable Diffusion's with a quarter of its widths; the paper's f4 with a codebook; one that
+/// attends at every size.
+fn configs() -> [VaeConfig; 3] {
+    let kl = |ch, mult: &[usize], attends: &[usize]| KlAutoencoderConfig {
+        in_channels: 3,
+        ch,
+        ch_mult: mult.to_vec(),
+        num_res_blocks: 2,
+        attn_resolutions: attends.to_vec(),
+        resolution: 128,
+        z_channels: 4,
+        embed_dim: 4,
+        groups: 8,
+    };
+    let coded = VqAutoencoderConfig {
+        in_channels: 3,
+        ch: 32,
+        ch_mult: vec![1, 2, 4],
+        num_res_blocks: 2,
+        attn_resolutions: vec![],
+        resolution: 256,
+        attention: true,
+        z_channels: 3,
+        embed_dim: 3,
+        codes: 64,
+        groups: 8,
+    };
+    [
+        VaeConfig::Kl(kl(32, &[1, 2, 4, 4], &[])),
+        VaeConfig::Vq(coded),
+        VaeConfig::Kl(kl(16, &[2, 2], &[128, 64])),
+    ]
+}
+
+/// A fifth may be there for what is small beside activations: what threads work in, lists.
+fn check(what: &str, found: u64, told: u64) {
+    let share = found as f64 / told as f64;
+    println!("{what}: {found} of {told} bytes, {share:.2}");
+    assert!(share < 1.0, "{what} took {share:.2} of what was told");
+    assert!(share > 0.6, "{what} took only {share:.2} of what was told");
+}
+
+#[test]
+fn activations_take_what_plans_are_told() {
+    for config in configs() {
+        let factor = config.factor();
+        let network: Autoencoder = config.init(&Device::flex(), 1).expect("a network");
+        let latent = [256 / factor, 192 / factor];
+        let z = random([1, config.embed_dim(), latent[0], latent[1]]);
+        // The first call draws the weights.
+        let x = network.decode(z.clone()).detach();
+        drop(network.encode(x.clone(), None));
+        let (_, found) = most(|| network.decode(z.clone()));
+        check("decoding", found, config.decode_bytes(latent));
+        let (_, found) = most(|| network.encode(x.clone(), None));
+        check("encoding", found, config.encode_bytes(latent));
+
+        let tiles = Tiles {
+            size: 128 / factor,
+            overlap: 16 / factor,
+            lay: Lay::Evenly,
+        };
+        let tile = [tiles.size; 2];
+        let go_on = |_: usize, _: usize| Ok::<(), ()>(());
+        let (_, found) = most(|| network.decode_tiled(&z, tiles, go_on));
+        check("decoding in tiles", found, config.decode_bytes(tile));
+        let (_, found) = most(|| network.encode_tiled(&x, None, tiles, go_on));
+        check("encoding in tiles", found, config.encode_bytes(tile));
+    }
+}
