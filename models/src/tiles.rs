@@ -185,3 +185,67 @@ impl Span {
         Tensor::from_data(share, (&beside.device(), beside.dtype()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{mean_of_four, upsample};
+    use crate::noise::Noise;
+    use burn::tensor::Device;
+
+    fn picture(shape: [usize; 4]) -> Tensor<4> {
+        Noise::new(3).tensor(shape, &Device::flex())
+    }
+
+    fn tiles(size: usize, overlap: usize, lay: Lay) -> Tiles {
+        Tiles { size, overlap, lay }
+    }
+
+    #[test]
+    fn what_looks_at_no_neighbour_is_the_same_in_tiles() {
+        let x = picture([2, 3, 38, 22]);
+        let sizes = |read, give| Sizes {
+            read,
+            give,
+            channels: 3,
+        };
+        let go_on = |_: usize, _: usize| Ok::<(), ()>(());
+        for lay in [Lay::InStep, Lay::Evenly] {
+            for (size, overlap) in [(8, 3), (7, 0), (9, 8), (64, 3)] {
+                let cut = tiles(size, overlap, lay);
+                let check = |sizes, network: fn(Tensor<4>) -> Tensor<4>| {
+                    let got = tiled(&x, cut, sizes, network, go_on).unwrap();
+                    let off = (got - network(x.clone())).abs().max().into_scalar::<f32>();
+                    assert!(off < 2e-6, "{off} with {cut:?} and {sizes:?}");
+                };
+                check(sizes(1, 1), |x| x);
+                check(sizes(1, 2), upsample);
+                check(sizes(2, 1), mean_of_four);
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_that_lie_evenly_are_whole_share_enough_and_are_no_more() {
+        for length in 1..200 {
+            for (size, overlap) in [(16, 2), (16, 0), (5, 4), (32, 31)] {
+                let even = tiles(size, overlap, Lay::Evenly);
+                let starts = even.starts(length);
+                assert_eq!(
+                    starts.len(),
+                    tiles(size, overlap, Lay::InStep).starts(length).len()
+                );
+                assert_eq!(starts[0], 0);
+                if length > size {
+                    assert_eq!(starts[starts.len() - 1], length - size, "{length} {even:?}");
+                }
+                let steps = starts.windows(2).map(|pair| pair[1] - pair[0]);
+                assert!(
+                    steps.into_iter().all(|step| step <= size - overlap),
+                    "{starts:?}"
+                );
+            }
+        }
+        assert_eq!(tiles(16, 2, Lay::Evenly).starts(32), [0, 8, 16]);
+    }
+}

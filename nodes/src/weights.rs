@@ -3,7 +3,8 @@
 //! Promises
 //! - The same weights are held once, however many nodes use them.
 //! - What is held keeps to the budget: the least recently used goes first, and what a node
-//!   is using does not go. Work that says what it takes finds that much of it left. A network that cannot fit is an error that says so.
+//!   is using does not go. A network that cannot fit is an error that says so.
+//! - Work that says what it takes finds that much of the budget left, as far as networks rest.
 //!
 //! Not here: results (the engine's cache), which weights there are (`values`).
 

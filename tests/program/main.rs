@@ -17,6 +17,7 @@ mod running;
 mod shipped;
 mod show;
 mod stopping;
+mod tiling;
 mod training;
 mod verify;
 mod watch;

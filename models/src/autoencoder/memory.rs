@@ -6,7 +6,7 @@
 //! ```text
 //! block      x, norm, conv 1        2·in + out     norms and convolutions give new tensors,
 //!            x, norm, conv 2        in + 2·out     and x waits for the sum
-//! attention  x, norm and its tokens, q, k, v, what is attended, out: 8 of its width
+//! attention  x, q, k, v, out            5 of its width
 //! △          enlarged, conv         2·width, four times the area
 //! ends       norm, conv, and the picture as it comes and goes
 //! ```
@@ -14,14 +14,14 @@
 //! With them stand a 3×3 kernel's weights as Winograd's method turns them (F(4×4, 3×3): 36
 //! numbers for 9), which do not grow.
 //!
-//! Not here: the weights themselves; a batch, as pictures go one at a time; the scores of
+//! Not here: what each thread works in, some MB; the weights themselves; a batch, as pictures go one at a time; the scores of
 //! attention, which the CPU's kernel never holds at once.
 
 use super::VaeConfig;
 use super::config::Shape;
 
 /// Tensors of its width that attention holds at once.
-const ATTENTION: u64 = 8;
+const ATTENTION: u64 = 5;
 /// Pictures that wait beside the network: as it is read or written, scaled, and blended.
 const PICTURES: u64 = 4;
 /// Numbers that a 3×3 kernel becomes.

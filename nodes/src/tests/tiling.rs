@@ -50,7 +50,7 @@ fn little_memory_makes_tiles_and_says_so_and_much_does_not() {
     }
     for name in ["latent.latent", "drawn.latent", "image.image"] {
         let far = off(&numbers(&tiled, name), &numbers(&whole, name));
-        assert!(far > 0.0 && far < 0.2, "{name} is {far} off");
+        assert!(far > 0.0 && far < 0.5, "{name} is {far} off");
     }
     // Each finds its own again.
     assert!(lab.run(THERE, &ROOTS).done.ran.is_empty());
@@ -86,7 +86,7 @@ fn a_setting_wants_tiles_or_none_whatever_the_memory() {
     );
     let ran = lab.run(&with("Tiles(size: 128, overlap: 32)"), &["image"]);
     let far = off(&numbers(&ran, "image.image"), &whole);
-    assert!(far > 0.0 && far < 0.2, "{far}");
+    assert!(far > 0.0 && far < 0.5, "{far}");
     assert!(
         lab.notes.is_empty(),
         "it stands in the graph: {:?}",
