@@ -18,9 +18,6 @@ use crate::values::{About, LatentFacts, VaeAbout};
 use crate::weights::mebibytes;
 
 /// How much of a picture an autoencoder works on at once.
-///
-/// Tiles overlap, and their seams are blended. Each is normalised by itself, so that colours may
-/// drift a little from one to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Choice)]
 pub(crate) enum Tiling {
     /// All of it where that fits beside the autoencoder's weights in what `--memory` allows for
@@ -29,7 +26,9 @@ pub(crate) enum Tiling {
     Auto,
     /// All of it, whatever that takes.
     Off,
-    /// Tiles: ComfyUI's `VAEDecodeTiled` and `VAEEncodeTiled`.
+    /// Overlapping tiles whose seams are blended, as in ComfyUI's `VAEDecodeTiled` and
+    /// `VAEEncodeTiled`, but in one pass. Each is normalised by itself, so that colours may drift
+    /// a little from one to the next.
     Tiles {
         /// Sides of a tile, a multiple of the autoencoder's factor.
         #[node(default = 512, range = 32..=8192, unit = "px")]

@@ -14,8 +14,8 @@
 //! With them stand a 3×3 kernel's weights as Winograd's method turns them (F(4×4, 3×3): 36
 //! numbers for 9), which do not grow.
 //!
-//! Not here: what each thread works in, some MB; the weights themselves; a batch, as pictures go one at a time; the scores of
-//! attention, which the CPU's kernel never holds at once.
+//! Not here: the weights themselves; a batch, as pictures go one at a time; what each thread
+//! works in, some MB; the scores of attention, which the CPU's kernel never holds at once.
 
 use super::VaeConfig;
 use super::config::Shape;
