@@ -69,10 +69,13 @@ impl Gather for Stored<'_> {
         };
         fill(first, cast)?;
         for (i, band) in bands.iter().enumerate() {
-            let next = || bands.get(i + 1).map_or(Ok(()), |next| fill(next, read));
             let held = Numbers::Bytes(cast, self.float);
-            let here = || lay(held, &band.axes, &mut numbers[band.to..]);
-            let (was_read, more) = rayon::join(next, here);
+            let mut here = || lay(held, &band.axes, &mut numbers[band.to..]);
+            let (was_read, more) = match bands.get(i + 1) {
+                Some(next) => rayon::join(|| fill(next, read), here),
+                // Planning reads small tensors before there is a pool of threads.
+                None => (Ok(()), here()),
+            };
             was_read?;
             odd += more;
             std::mem::swap(cast, read);
