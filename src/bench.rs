@@ -204,7 +204,8 @@ impl Table {
         let (strong, group) = (self.palette.strong, self.group);
         let [ours, burn, times, rate] = ["ours", "burn", "times", "ours achieves"];
         format!(
-            "\n{strong}{group:<44}{strong:#} {ours:>10} {burn:>10} {times:>6} {rate:>15} of the most\n"
+            "\n{strong}{group:<44}{strong:#} {ours:>10} {burn:>10} {times:>6} {rate:>15} \
+             of the most\n"
         )
     }
 
@@ -213,7 +214,8 @@ impl Table {
         let (times, rate, name_of) = (pass.ratio(), pass.rate, unit.name());
         let share = 100.0 * share(pass, unit, self.ceiling);
         format!(
-            "{name:<44} {ours:>7.2} ms {burn:>7.2} ms {times:>6.1} {rate:>7.1} {name_of:<7} {share:>8.0} %\n"
+            "{name:<44} {ours:>7.2} ms {burn:>7.2} ms {times:>6.1} {rate:>7.1} {name_of:<7} \
+             {share:>8.0} %\n"
         )
     }
 }
