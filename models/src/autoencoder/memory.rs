@@ -99,7 +99,7 @@ impl Most {
 
     /// The bytes for a latent of these sides.
     fn bytes(&self, shape: &Shape<'_>, [height, width]: [usize; 2]) -> u64 {
-        let picture = PICTURES * (shape.in_channels as u64) << (2 * self.last);
+        let picture = (PICTURES * shape.in_channels as u64) << (2 * self.last);
         let places = (height as u64).saturating_mul(width as u64);
         let all = self.numbers.saturating_add(picture).saturating_mul(places);
         let widest = (0..=self.last).map(|level| shape.width(level) as u64).max();
