@@ -79,8 +79,9 @@ fn serve(network: &Network, loaded: f64, output: &Path) -> Result<(), Failed> {
 }
 
 /// A network with what it is run on.
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 enum Network {
-    Unet(Box<UNet>, Tensor<4>, Tensor<1>, Box<Told>),
+    Unet(Box<UNet>, Tensor<4>, Tensor<1>, Told),
     Vae(Box<Autoencoder>, Tensor<4>),
     Clip(Box<ClipText>, Tensor<2, Int>),
 }
@@ -100,7 +101,7 @@ impl Network {
                 let context = read(&inputs, "context", device)?;
                 let t = read(&inputs, "t", device)?;
                 let told = Told::tokens(Some(context));
-                Ok(Self::Unet(Box::new(unet), latent, t, Box::new(told)))
+                Ok(Self::Unet(Box::new(unet), latent, t, told))
             }
             "vae" => {
                 let (vae, place) = found.vae.ok_or("no autoencoder")?;
@@ -126,7 +127,7 @@ impl Network {
     fn run(&self) -> Tensor<4> {
         match self {
             Self::Unet(unet, latent, t, told) => {
-                unet.forward(latent.clone(), t.clone(), (**told).clone())
+                unet.forward(latent.clone(), t.clone(), told.clone())
             }
             Self::Vae(vae, z) => vae.decode(z.clone()),
             Self::Clip(text, ids) => {
