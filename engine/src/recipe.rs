@@ -11,9 +11,11 @@ use crate::literal::Lit;
 use crate::node::Arity;
 use crate::plan::{Plan, Planned, Wire};
 use crate::setting::Shape;
+use crate::way;
 
-/// The graph of a node and all that it needs.
-pub(crate) fn recipe(plan: &Plan, number: usize) -> String {
+/// The graph of a node and all that it needs; what was done in parts because `memory` did not
+/// hold it at once is asked for outright.
+pub(crate) fn recipe(plan: &Plan, number: usize, memory: u64) -> String {
     let mut wanted = HashSet::new();
     let mut todo = vec![number];
     while let Some(at) = todo.pop() {
@@ -28,7 +30,9 @@ pub(crate) fn recipe(plan: &Plan, number: usize) -> String {
     let mut inputs = Vec::new();
     let mut nodes = String::new();
     for at in &members {
-        let _ = writeln!(nodes, "        {},", node(plan, *at, &names, &mut inputs));
+        let asked = way::asked(&plan.nodes[*at], memory);
+        let line = node(plan, (*at, asked), &names, &mut inputs);
+        let _ = writeln!(nodes, "        {line},");
     }
     let mut text = String::from("Graph(\n");
     if !inputs.is_empty() {
@@ -54,7 +58,7 @@ fn names(plan: &Plan, members: &[usize]) -> HashMap<usize, String> {
 
 fn node(
     plan: &Plan,
-    at: usize,
+    (at, asked): (usize, Option<(&str, &Lit)>),
     names: &HashMap<usize, String>,
     inputs: &mut Vec<String>,
 ) -> String {
@@ -94,8 +98,9 @@ fn node(
     let settings = node
         .settings
         .iter()
-        .map(|(name, value)| (name.value.as_str(), &value.value));
-    for (name, lit) in settings {
+        .map(|(name, value)| (name.value.as_str(), &value.value))
+        .filter(|(name, _)| asked.is_none_or(|(asked, _)| asked != *name));
+    for (name, lit) in settings.chain(asked) {
         fields.push(format!("{name}: {}", without_folders(node, name, lit)));
     }
     format!(

@@ -14,15 +14,19 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::literal::Lit;
 use crate::plan::{Bound, Planned};
 
 /// One of the ways in which a node can do its work.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Way {
     /// Bytes of memory that it takes at the most.
     pub bytes: u64,
     /// How it goes about it: `in tiles of 512 px`. Part of the key.
     pub words: String,
+    /// The setting that asks for just this, whatever the memory: what a picture that was made so
+    /// carries in its graph.
+    pub asked: Option<(&'static str, Lit)>,
 }
 
 /// The way that a node goes because the best one takes too much memory.
@@ -47,6 +51,13 @@ impl Narrowed {
             memory,
         })
     }
+}
+
+/// The setting that asks for what `node` does for want of memory.
+pub(crate) fn asked(node: &Planned, memory: u64) -> Option<(&'static str, &Lit)> {
+    let at = known(node, node.bound.as_ref()?, memory).filter(|at| *at > 0)?;
+    let (name, lit) = node.ways[at].asked.as_ref()?;
+    Some((name, lit))
 }
 
 /// The number of the first way that takes no more than `memory`, else of the last.

@@ -9,7 +9,7 @@
 //! (`ldm_models::autoencoder`).
 
 use burn::tensor::Device;
-use ldm_engine::{Choice, Ctx, Error, Facts, Result, Way};
+use ldm_engine::{Choice, Ctx, Error, Facts, Result, Setting, Way};
 use ldm_models::nn::parameter_count;
 use ldm_models::tiles::{Lay, Tiles};
 
@@ -156,13 +156,13 @@ fn ways(
             Toward::Picture => vae.config.decode_bytes(sides),
             Toward::Latent => vae.config.encode_bytes(sides),
         };
-        let words = cut.map_or_else(String::new, |tiles| {
-            let (size, overlap) = (tiles.size * factor, tiles.overlap * factor);
-            format!("in tiles of {size} px that share {overlap} px")
-        });
+        let sides = cut.map(|tiles| (tiles.size * factor, tiles.overlap * factor));
+        let words = |(size, overlap)| format!("in tiles of {size} px that share {overlap} px");
+        let asked = |(size, overlap)| Tiling::Tiles { size, overlap }.write();
         Way {
             bytes: weights.saturating_add(activations),
-            words,
+            words: sides.map_or_else(String::new, words),
+            asked: sides.map(|sides| ("tiling", asked(sides))),
         }
     };
     Ok(cuts.iter().map(way).collect())

@@ -77,6 +77,17 @@ fn explain_tells_of_tiles_and_why() {
 }
 
 #[test]
+fn a_picture_in_tiles_carries_a_graph_that_asks_for_them() {
+    let lab = Lab::new();
+    let plain = PICTURE.replace(", metadata: false", "");
+    let ended = lab.graph(&plain, &LITTLE);
+    ended.code(0).says("9 tiles");
+    let verify = ["verify", "out/picture.png", "--models", utf8(models())];
+    // With much memory, that of this machine.
+    lab.run(verify).code(0);
+}
+
+#[test]
 fn a_lock_of_a_picture_at_once_refuses_tiles() {
     let lab = Lab::new();
     lab.write("graph.ron", format!("Graph(nodes: {{{PICTURE}}})"));

@@ -189,8 +189,8 @@ fn run(shared: &Shared<'_>, job: RunJob) -> Outcome {
     if shared.stop.stops(&shared.plan.nodes[job.node].name) {
         return Outcome::Failed(Error::stopped());
     }
-    let recipe = || crate::recipe::recipe(shared.plan, job.node);
     let (planned, memory) = (&shared.plan.nodes[job.node], shared.host.memory);
+    let recipe = || crate::recipe::recipe(shared.plan, job.node, memory);
     let mut ctx = Ctx {
         reporter: Reporter {
             node: planned.name.clone(),

@@ -516,6 +516,7 @@ impl Fold {
         let way = |bytes, words: &str| Way {
             bytes,
             words: words.to_owned(),
+            asked: None,
         };
         let letters = letters as u64;
         let mut ways = vec![way(10 * letters, "by letters"), way(letters, "by words")];
