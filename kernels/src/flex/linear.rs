@@ -49,15 +49,13 @@ struct Right<'a>(RightSide<'a>, Onto);
 unsafe impl Sync for Right<'_> {}
 
 impl<'a> Right<'a> {
-    fn columns(&self, from: usize) -> RightSide<'a> {
-        self.0.columns(from)
-    }
-
-    fn onto(&self, from: usize) -> Onto {
-        match self.1 {
-            Onto::Row(row) => Onto::Row(row.wrapping_add(from)),
+    /// The columns from `first` on, and what they are added to.
+    fn columns(&self, first: usize) -> (RightSide<'a>, Onto) {
+        let onto = match self.1 {
+            Onto::Row(row) => Onto::Row(row.wrapping_add(first)),
             other => other,
-        }
+        };
+        (self.0.columns(first), onto)
     }
 }
 
@@ -85,17 +83,18 @@ fn by_rows(
             .for_each(|task| {
                 let (top, from) = (task % row_tasks * high, task / row_tasks * wide);
                 let (m, width) = (high.min(rows - top), wide.min(n - from));
+                let (b, onto) = right.columns(from);
                 let product = Product {
                     m,
                     n: width,
                     k,
                     a: Strided::rows(&left[top * k..(top + m) * k], k),
-                    b: right.columns(from),
+                    b,
                     c: out.at(top * n + from),
                     c_row: n,
                 };
                 // SAFETY: tasks differ in rows or columns; both sides and `onto` hold theirs.
-                unsafe { product.run(right.onto(from)) };
+                unsafe { product.run(onto) };
             });
     })
 }
