@@ -15,7 +15,7 @@ use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use burn_autodiff::{Autodiff, NodeId};
 
-use crate::ops::{ConvOptions, LdmGradients, LdmOps, NormOptions};
+use crate::ops::{AttentionOptions, ConvOptions, LdmGradients, LdmOps, NormOptions};
 
 /// An operation with `N` tensors and options, as the graph of gradients needs it.
 trait Step<B: LdmOps + LdmGradients, const N: usize>: Debug + Send + Sync + 'static {
@@ -226,19 +226,19 @@ impl<B: LdmOps + LdmGradients> Step<B, 3> for Linear {
 }
 
 impl<B: LdmOps + LdmGradients> Step<B, 3> for Attention {
-    type Options = bool;
+    type Options = AttentionOptions;
 
-    fn forward([q, k, v]: [FloatTensor<B>; 3], causal: bool) -> FloatTensor<B> {
-        B::ldm_attention(q, k, v, causal)
+    fn forward([q, k, v]: [FloatTensor<B>; 3], options: AttentionOptions) -> FloatTensor<B> {
+        B::ldm_attention(q, k, v, options)
     }
 
     fn backward(
         inputs: [FloatTensor<B>; 3],
         dy: FloatTensor<B>,
-        causal: bool,
+        options: AttentionOptions,
         needed: [bool; 3],
     ) -> [Option<FloatTensor<B>>; 3] {
-        B::ldm_attention_gradient(inputs, dy, causal, needed)
+        B::ldm_attention_gradient(inputs, dy, options, needed)
     }
 }
 
@@ -294,8 +294,8 @@ impl<B: LdmOps + LdmGradients, C: CheckpointStrategy> LdmOps for Autodiff<B, C> 
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        causal: bool,
+        options: AttentionOptions,
     ) -> FloatTensor<Self> {
-        record::<B, C, Attention, 3>([q, k, v], causal)
+        record::<B, C, Attention, 3>([q, k, v], options)
     }
 }

@@ -15,7 +15,7 @@ use burn::tensor::Device;
 pub use crate::isa::{Isa, IsaError};
 
 /// Counts changes to kernels that may change the bits of a result; part of every cache key.
-pub const KERNEL_REVISION: u32 = 3;
+pub const KERNEL_REVISION: u32 = 4;
 
 /// What the user asked for: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,6 +128,11 @@ impl OpenDevice {
     /// architecture, revision of the kernels. Never the number of threads.
     pub fn numerics(&self) -> &str {
         &self.numerics
+    }
+
+    /// Whether layers with weights in bf16 multiply bf16 here: a GPU does, and a CPU that can.
+    pub fn multiplies_bf16(&self) -> bool {
+        self.name != "cpu" || crate::isa::multiplies_bf16()
     }
 }
 

@@ -25,7 +25,7 @@ use burn::tensor::{DType, Tensor};
 
 use crate::count::counted;
 pub use crate::count::{Dispatches, dispatches};
-use crate::ops::{ConvOptions, LdmOps, NormOptions};
+use crate::ops::{AttentionOptions, ConvOptions, LdmOps, NormOptions};
 
 /// Zero rows and columns added around a picture before a convolution, in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,7 +156,8 @@ pub fn layer_norm<const D: usize>(
 /// `[b, o, (h + top + bottom − kh) / stride + 1, (w + left + right − kw) / stride + 1]`.
 ///
 /// On the CPU `weight` may be f16 or bf16 beside an f32 `x`: the result is that of the same
-/// numbers in f32.
+/// numbers in f32. A CPU that multiplies bf16 does so with such a weight, `x` rounded to it, but
+/// where the 3×3 kernels of Winograd's way are transformed.
 pub fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
@@ -205,7 +206,9 @@ pub fn linear<const D: usize>(
 /// `v [b, heads, m, e]` → `[b, heads, n, e]`; no mask.
 ///
 /// On the CPU heads may be split off and joined by views: nothing is copied on either side.
-pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+/// `weights` is the type of the weights that `q`, `k` and `v` were made with: where it is bf16,
+/// a CPU that multiplies bf16 rounds all that is multiplied to it, as [`linear`] does.
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, weights: DType) -> Tensor<4> {
     let ([b, heads, _, d], [_, _, m, e]) = (q.dims(), v.dims());
     assert_eq!(
         k.dims(),
@@ -222,13 +225,16 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
             q.into_dispatch(),
             k.into_dispatch(),
             v.into_dispatch(),
-            false,
+            AttentionOptions {
+                causal: false,
+                weights,
+            },
         )),
         false => reference::attention(q, k, v),
     }
 }
 
-/// [`attention`] in which a token sees itself and what stands before it: `q`, `k`, `v`
+/// [`attention`] of f32 in which a token sees itself and what stands before it: `q`, `k`, `v`
 /// `[b, heads, n, d]` → the same shape.
 pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     assert_eq!(
@@ -241,7 +247,10 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
             q.into_dispatch(),
             k.into_dispatch(),
             v.into_dispatch(),
-            true,
+            AttentionOptions {
+                causal: true,
+                weights: DType::F32,
+            },
         )),
         false => reference::causal_attention(q, k, v),
     }

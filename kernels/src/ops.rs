@@ -4,6 +4,7 @@
 //! Not here: the choice between these and `reference`, which the crate's root makes.
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
+use burn::tensor::DType;
 
 use crate::Padding;
 
@@ -25,6 +26,16 @@ pub(crate) struct ConvOptions {
     pub(crate) stride: usize,
     /// The zero border.
     pub(crate) padding: Padding,
+}
+
+/// How queries meet keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttentionOptions {
+    /// Whether a query sees only the keys up to its own place.
+    pub(crate) causal: bool,
+    /// The type of the weights that queries, keys and values were made with: where it is bf16,
+    /// a CPU that multiplies bf16 rounds what it multiplies.
+    pub(crate) weights: DType,
 }
 
 /// Forward operations, dispatched to the backend of their tensors. All are f32.
@@ -70,13 +81,12 @@ pub(crate) trait LdmOps: Backend {
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    /// `q [b, heads, n, d]`, `k [b, heads, m, d]`, `v [b, heads, m, e]`; where `causal`, a query
-    /// sees only the keys up to its own place.
+    /// `q [b, heads, n, d]`, `k [b, heads, m, d]`, `v [b, heads, m, e]`.
     fn ldm_attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        causal: bool,
+        options: AttentionOptions,
     ) -> FloatTensor<Self>;
 }
 
@@ -128,7 +138,7 @@ pub(crate) trait LdmGradients: Backend {
     fn ldm_attention_gradient(
         inputs: [FloatTensor<Self>; 3],
         dy: FloatTensor<Self>,
-        causal: bool,
+        options: AttentionOptions,
         needed: [bool; 3],
     ) -> [Option<FloatTensor<Self>>; 3];
 }

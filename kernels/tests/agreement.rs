@@ -117,7 +117,7 @@ impl Case {
             }
             Attention([b, h, n, m, d, e]) => {
                 let attention = if fast {
-                    ours::attention
+                    f32_attention
                 } else {
                     reference::attention
                 };
@@ -173,6 +173,15 @@ fn cpu() -> Device {
     let isa = forced.map_or(Isa::Auto, |isa| isa.parse().expect("an instruction set"));
     let open = device::open(DeviceChoice::Cpu, isa).expect("the CPU has it");
     open.device().clone()
+}
+
+fn multiplies_bf16() -> bool {
+    let open = device::open(DeviceChoice::Cpu, Isa::Auto).expect("a CPU");
+    open.multiplies_bf16()
+}
+
+fn f32_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+    ours::attention(q, k, v, DType::F32)
 }
 
 fn flat(values: &[f32], device: &Device) -> Tensor<1> {
@@ -350,10 +359,10 @@ fn weights_of_half_precision_compute_as_the_same_numbers_in_f32_do() {
             .iter()
             .map(|x| flat(x, &device))
             .collect();
-        for half in [DType::F16, DType::BF16] {
-            let (mut narrow, mut wide) = (inputs.clone(), inputs.clone());
-            narrow[1] = narrow[1].clone().cast(half);
-            wide[1] = narrow[1].clone().cast(DType::F32);
+        let mut halves = vec![DType::F16];
+        halves.extend((!multiplies_bf16()).then_some(DType::BF16));
+        for half in halves {
+            let (narrow, wide) = with_half_weights(&inputs, half);
             let [got, want] = [narrow, wide].map(|inputs| read(case.apply(&inputs, true)));
             let same = got
                 .iter()
@@ -361,6 +370,66 @@ fn weights_of_half_precision_compute_as_the_same_numbers_in_f32_do() {
                 .all(|(a, b)| a.to_bits() == b.to_bits());
             assert!(same && got.len() == want.len(), "{case:?} in {half:?}");
         }
+    }
+}
+
+/// The inputs with weights of that type, and with the same numbers as f32.
+fn with_half_weights(inputs: &[Tensor<1>], half: DType) -> (Vec<Tensor<1>>, Vec<Tensor<1>>) {
+    let (mut narrow, mut wide) = (inputs.to_vec(), inputs.to_vec());
+    narrow[1] = narrow[1].clone().cast(half);
+    wide[1] = narrow[1].clone().cast(DType::F32);
+    (narrow, wide)
+}
+
+#[test]
+fn products_of_bf16_are_those_of_rounded_numbers() {
+    let device = cpu();
+    let mut rounded = 0;
+    for case in cases() {
+        let inputs = case.random_inputs();
+        let inputs: Vec<_> = inputs.iter().map(|x| flat(x, &device)).collect();
+        if !matches!(case, Conv(..) | Linear(..)) {
+            continue;
+        }
+        let (narrow, mut wide) = with_half_weights(&inputs, DType::BF16);
+        let got = read(case.apply(&narrow, true));
+        // Kernels of few outputs, and Winograd's, multiply f32.
+        if got == read(case.apply(&wide, true)) {
+            continue;
+        }
+        rounded += 1;
+        wide[0] = wide[0].clone().cast(DType::BF16).cast(DType::F32);
+        let want = read(case.apply(&wide, false));
+        close(&got, &want, TOLERANCE, &format!("{case:?}"));
+    }
+    let wanted = usize::from(multiplies_bf16()) * 10;
+    assert!(rounded >= wanted, "{rounded} layers multiplied bf16");
+}
+
+/// What rounding queries, keys, values and weights to bf16 may change, of the largest result: a
+/// score of these is about 8 at most, and has two roundings of 2⁻⁹ in it.
+const BF16_TOLERANCE: f32 = 3e-2;
+
+#[test]
+fn attention_of_bf16_agrees_with_the_reference_and_on_any_number_of_threads() {
+    let device = cpu();
+    for case in cases() {
+        let Attention([b, h, n, m, d, e]) = case else {
+            continue;
+        };
+        let inputs = case.random_inputs();
+        let [q, k, v] = [(0, n, d), (1, m, d), (2, m, e)]
+            .map(|(i, n, d)| flat(&inputs[i], &device).reshape([b, h, n, d]));
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let run = || ours::attention(q.clone(), k.clone(), v.clone(), DType::BF16);
+            read(pool.unwrap().install(run))
+        };
+        let (got, want) = (on(1), reference::attention(q.clone(), k.clone(), v.clone()));
+        assert_eq!(got, on(3), "{case:?}");
+        close(&got, &read(want), BF16_TOLERANCE, &format!("{case:?}"));
+        let f32 = read(f32_attention(q, k, v));
+        assert_eq!(got != f32, multiplies_bf16(), "{case:?}");
     }
 }
 
@@ -400,7 +469,7 @@ fn a_token_under_causal_attention_sees_what_attention_over_its_past_sees() {
     assert_eq!(whole, run(3), "bits do not depend on the number of threads");
     for at in [0, 1, 40, 76] {
         let past = |x: &Tensor<4>| x.clone().narrow(2, 0, at + 1);
-        let alone = ours::attention(q.clone().narrow(2, at, 1), past(&k), past(&v));
+        let alone = f32_attention(q.clone().narrow(2, at, 1), past(&k), past(&v));
         let row = Tensor::<4>::from_data(TensorData::new(whole.clone(), shape), &device);
         close(
             &read(row.narrow(2, at, 1)),
@@ -506,7 +575,7 @@ fn heads_beside_each_other_are_read_as_they_look() {
     let copies = views
         .clone()
         .map(|x| Tensor::<4>::from_data(x.to_data(), &device));
-    for attention in [ours::attention, ours::causal_attention] {
+    for attention in [f32_attention, ours::causal_attention] {
         let of = |[q, k, v]: [Tensor<4>; 3]| read(attention(q, k, v));
         let want = of(copies.clone());
         assert_eq!(of(views.clone()), want);
@@ -525,10 +594,10 @@ fn keys_that_score_minus_infinity_weigh_nothing_even_a_block_of_them() {
     let (k, v) = (tensor(k, keys), tensor(numbers(keys * d, 3), keys));
     let left = |x: &Tensor<4>| x.clone().narrow(2, lost, keys - lost);
     let want = read(reference::attention(q.clone(), left(&k), left(&v)));
-    let got = read(ours::attention(q.clone(), k.clone(), v.clone()));
+    let got = read(f32_attention(q.clone(), k.clone(), v.clone()));
     close(&got, &want, TOLERANCE, "the keys that are left");
     let none = |x: &Tensor<4>| x.clone().narrow(2, 0, lost);
-    let got = read(ours::attention(q, none(&k), none(&v)));
+    let got = read(f32_attention(q, none(&k), none(&v)));
     assert!(got.iter().all(|y| y.is_nan()), "no key is left: {got:?}");
 }
 
@@ -564,11 +633,8 @@ fn all_of_this_holds_with_each_instruction_set() {
     if std::env::var_os(FORCED).is_some() {
         return;
     }
-    let sets = match has_avx2() {
-        true => &[Isa::Avx2, Isa::Portable][..],
-        false => &[Isa::Portable],
-    };
-    for isa in sets {
+    let sets = [Isa::Avx512, Isa::Avx2, Isa::Portable];
+    for isa in sets.into_iter().filter(|isa| has(*isa)) {
         let mut again = std::process::Command::new(std::env::current_exe().unwrap());
         let ended = again.env(FORCED, isa.to_string()).output().unwrap();
         let said = String::from_utf8_lossy(&ended.stdout);
@@ -577,16 +643,22 @@ fn all_of_this_holds_with_each_instruction_set() {
     }
 }
 
-fn has_avx2() -> bool {
-    let missing = DeviceError::Isa(IsaError::Missing);
-    device::open(DeviceChoice::Cpu, Isa::Avx2).err() != Some(missing)
+fn has(isa: Isa) -> bool {
+    let missing = DeviceError::Isa(IsaError::Missing(isa));
+    device::open(DeviceChoice::Cpu, isa).err() != Some(missing)
 }
 
 #[test]
 fn a_set_that_the_cpu_would_not_take_by_itself_is_named_in_the_numerics() {
     cpu();
     let open = device::open(DeviceChoice::Cpu, Isa::Auto).unwrap();
-    let portable = std::env::var(FORCED).is_ok_and(|isa| isa == "portable");
-    let named = open.numerics().contains(" ours portable kernels ");
-    assert_eq!(named, portable && has_avx2(), "{}", open.numerics());
+    let widest = [Isa::Avx512Bf16, Isa::Avx512, Isa::Avx2, Isa::Portable];
+    let widest = widest.into_iter().find(|isa| has(*isa)).unwrap();
+    let forced = std::env::var(FORCED).is_ok_and(|isa| isa != widest.to_string());
+    assert_eq!(
+        open.numerics().contains(" ours "),
+        forced,
+        "{}",
+        open.numerics()
+    );
 }

@@ -92,8 +92,8 @@ impl Machine {
         self.open.device()
     }
 
-    /// What UNets hold their weights and compute in. The CPU computes in f32 whatever the
-    /// weights are: it has no faster type, and they are widened on the way.
+    /// What UNets hold their weights and compute in. On the CPU activations are f32 whatever the
+    /// weights are: kernels take half precision up on the way.
     pub fn types(&self) -> Types {
         let weights = self.precision.dtype();
         let compute = match self.name() {

@@ -63,9 +63,9 @@ fn help_and_version_go_to_stdout_and_misuse_to_stderr() {
         .code(2)
         .says("`f8`")
         .says("`bf16`");
-    lab.run(["run", "a.ron", "--cpu-isa", "avx512"])
+    lab.run(["run", "a.ron", "--cpu-isa", "amx"])
         .code(2)
-        .says("`avx512`")
+        .says("`amx`")
         .says("`portable`");
 }
 

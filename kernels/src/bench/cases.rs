@@ -2,7 +2,7 @@
 //!
 //! Not here: which algorithm serves a size (the kernels' own choice).
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::Unit;
 use crate::{self as ours, Padding, reference};
@@ -116,8 +116,11 @@ impl Case {
                 linear(x, weight, bias)
             }
             Attention(_) => {
-                let attention = [reference::attention, ours::attention][usize::from(fast)];
-                attention(x, next(), next())
+                let (k, v) = (next(), next());
+                match fast {
+                    true => ours::attention(x, k, v, DType::F32),
+                    false => reference::attention(x, k, v),
+                }
             }
             GroupNorm(_, groups) => {
                 let norms = [reference::group_norm_silu, ours::group_norm_silu];

@@ -13,16 +13,20 @@
 //! Where a block brings a larger score, what was summed before is scaled down (Milakov &
 //! Gimelshein 2018, arXiv 1805.02867; Dao et al. 2022, arXiv 2205.14135).
 //!
+//! Products are of f32, or of bf16 in pairs where [`Sizes::word`] says so: then queries, keys,
+//! values and weights are rounded to it; scores, weights and sums are f32 all the same.
+//!
 //! Not here: masks other than the causal one; gradients (`attention_gradient`).
 
 use rayon::prelude::*;
 
-use super::gemm::{KC, NR, Start, Strided, Tile, row_runs};
+use super::gemm::{KC, NR, Start, Strided, Tile, Word, row_runs};
 use super::memory::{Scratch, Shared, filled};
+use super::pairs;
 use super::simd::{exp2, multiversion};
 use super::transpose::transpose;
 
-/// Keys whose scores are held at once: 6 KiB, which stay in the first cache with their values.
+/// Keys whose scores are held at once, an even number: 6 KiB, which stay in the first cache with their values.
 const KEYS: usize = 96;
 /// Panels of [`NR`] queries that at most pass over a block of keys in the second cache.
 const PANELS: usize = 8;
@@ -44,6 +48,8 @@ pub(crate) struct Sizes {
     pub(crate) values: usize,
     /// Whether a query sees only the keys up to its own place.
     pub(crate) causal: bool,
+    /// What products are made of.
+    pub(crate) word: Word,
 }
 
 impl Sizes {
@@ -102,15 +108,20 @@ pub(crate) fn forward(q: Rows<'_>, k: Rows<'_>, v: Rows<'_>, s: Sizes) -> Vec<f3
     let panels = s.queries.div_ceil(NR);
     let each = (s.pairs() * panels / TASKS).clamp(1, PANELS);
     let tasks = panels.div_ceil(each);
+    let rounded = (s.word == Word::Pair).then(|| Rounded::new(k, v, s));
     filled(s.pairs() * s.queries * s.values, |out| {
         let out = Shared::new(out);
         (0..s.pairs() * tasks).into_par_iter().for_each(|task| {
             let (pair, first) = (task / tasks, task % tasks * each);
             let (sample, head) = (pair / s.heads, pair % s.heads);
+            let (keys, values) = match &rounded {
+                Some(rounded) => rounded.head(pair, s),
+                None => (k.head(sample, head), v.head(sample, head).transposed()),
+            };
             let head = Head {
                 q: q.head(sample, head),
-                k: k.head(sample, head),
-                v: v.head(sample, head),
+                keys,
+                values,
                 out: out.at((sample * s.queries * s.heads + head) * s.values),
                 s,
             };
@@ -119,11 +130,72 @@ pub(crate) fn forward(q: Rows<'_>, k: Rows<'_>, v: Rows<'_>, s: Sizes) -> Vec<f3
     })
 }
 
+/// Keys and values in pairs: neighbours in a key, and a number of one key beside that of the next.
+struct Rounded {
+    /// `[pair][key][width]`
+    keys: Scratch,
+    /// `[pair][value][key]`
+    values: Scratch,
+}
+
+impl Rounded {
+    fn new(k: Rows<'_>, v: Rows<'_>, s: Sizes) -> Self {
+        let [wide, high] = [s.width, s.keys].map(|n| s.word.count(n));
+        let mut keys = Scratch::new(s.pairs() * s.keys * wide);
+        let mut values = Scratch::new(s.pairs() * s.values * high);
+        let both = keys.par_chunks_exact_mut((s.keys * wide).max(1));
+        both.zip(values.par_chunks_exact_mut((s.values * high).max(1)))
+            .enumerate()
+            .for_each(|(pair, (keys, values))| {
+                let (sample, head) = (pair / s.heads, pair % s.heads);
+                let from = k.head(sample, head);
+                for (i, key) in keys.chunks_exact_mut(wide.max(1)).enumerate() {
+                    // SAFETY: `Rows` measured every row of the tensor.
+                    let row = unsafe { std::slice::from_raw_parts(from.at(i, 0), s.width) };
+                    pairs::pack(row, key);
+                }
+                turn(v.head(sample, head), s, values);
+            });
+        Self { keys, values }
+    }
+
+    /// Rows of keys, and rows that are a value of all keys.
+    fn head(&self, pair: usize, s: Sizes) -> (Strided, Strided) {
+        let [wide, high] = [s.width, s.keys].map(|n| s.word.count(n));
+        (
+            Strided::rows(&self.keys[pair * s.keys * wide..], wide),
+            Strided::rows(&self.values[pair * s.values * high..], high),
+        )
+    }
+}
+
+/// Writes the values of a head to `out [value][key]`, in pairs.
+fn turn(from: Strided, s: Sizes, out: &mut [f32]) {
+    let high = s.word.count(s.keys);
+    let mut block = [0.0; COLUMNS * NR];
+    let ones = [1.0; NR];
+    for at in (0..s.keys).step_by(COLUMNS) {
+        for first in (0..s.values).step_by(NR) {
+            let size = [COLUMNS.min(s.keys - at), NR.min(s.values - first)];
+            let from = (from.at(at, first), from.row);
+            let row = size[0];
+            // SAFETY: these keys have these values; the block has a row for each value.
+            unsafe { transpose(size, from, &ones, (block.as_mut_ptr(), row)) };
+            for (i, line) in block[..size[1] * row].chunks_exact(row).enumerate() {
+                let to = (first + i) * high + at / 2;
+                pairs::pack(line, &mut out[to..]);
+            }
+        }
+    }
+}
+
 /// One head of one sample.
 struct Head {
     q: Strided,
-    k: Strided,
-    v: Strided,
+    /// Words of the keys, a row each.
+    keys: Strided,
+    /// Words of the values: a row for each number of a value, whose columns are keys.
+    values: Strided,
     /// Where the first query's result goes.
     out: *mut f32,
     s: Sizes,
@@ -154,12 +226,20 @@ impl Head {
     fn run(&self, panels: std::ops::Range<usize>) {
         let s = self.s;
         let mut panels: Vec<_> = panels.map(|i| Panel::new(i * NR)).collect();
-        let (wide, deep) = (s.width * NR, s.values * NR);
+        let (wide, deep) = (s.word.count(s.width) * NR, s.values * NR);
         let mut queries = Scratch::new(panels.len() * wide);
         let mut sums = Scratch::new(panels.len() * deep);
         let mut scores = Scratch::new(KEYS * NR);
+        let mut lines = Scratch::new(s.width * NR);
         for (i, panel) in panels.iter().enumerate() {
-            self.pack(panel.first, &mut queries[i * wide..][..wide]);
+            let queries = &mut queries[i * wide..][..wide];
+            match s.word {
+                Word::Single => self.pack(panel.first, queries),
+                Word::Pair => {
+                    self.pack(panel.first, &mut lines);
+                    pairs::join_lines(&lines, NR, queries);
+                }
+            }
         }
         for at in (0..s.keys).step_by(KEYS) {
             for (i, panel) in panels.iter_mut().enumerate() {
@@ -217,25 +297,38 @@ impl Head {
 
     /// `scores = K Qᵀ` of the keys from `at` on.
     fn score(&self, queries: &[f32], at: usize, scores: &mut [f32]) {
-        let width = self.s.width;
+        let (word, width) = (self.s.word, self.s.word.count(self.s.width));
         for p in (0..width).step_by(KC) {
             for (i, rows) in row_runs(scores.len() / NR) {
-                let start = self.k.at(at + i, p);
-                let a = Strided { start, ..self.k };
-                let b = &queries[p * NR..];
-                tile(rows, KC.min(width - p), a, b, &mut scores[i * NR..], p > 0);
+                let start = self.keys.at(at + i, p);
+                let a = Strided { start, ..self.keys };
+                let (b, depth) = (&queries[p * NR..], KC.min(width - p));
+                tile(word, [rows, depth], a, b, &mut scores[i * NR..], p > 0);
             }
         }
     }
 
     /// `sums += Vᵀ weights` over the keys from `at` on; the first block finds nothing there yet.
     fn collect(&self, weights: &[f32], at: usize, sums: &mut [f32]) {
-        let v = self.v.transposed();
+        let word = self.s.word;
+        let mut joined = [0.0; KEYS / 2 * NR];
+        let (at, weights) = match word {
+            Word::Single => (at, weights),
+            Word::Pair => {
+                let joined = &mut joined[..word.count(weights.len() / NR) * NR];
+                pairs::join_lines(weights, NR, joined);
+                (at / 2, &*joined)
+            }
+        };
+        let depth = weights.len() / NR;
         for (i, rows) in row_runs(self.s.values) {
-            let start = v.at(i, at);
-            let a = Strided { start, ..v };
-            let depth = weights.len() / NR;
-            tile(rows, depth, a, weights, &mut sums[i * NR..], at > 0);
+            let start = self.values.at(i, at);
+            let a = Strided {
+                start,
+                ..self.values
+            };
+            let onto = at > 0;
+            tile(word, [rows, depth], a, weights, &mut sums[i * NR..], onto);
         }
     }
 
@@ -251,8 +344,8 @@ impl Head {
     }
 }
 
-/// `c = a b`, or `c += a b`, for a few rows of [`NR`]; `a` holds `rows × depth`.
-fn tile(rows: usize, depth: usize, a: Strided, b: &[f32], c: &mut [f32], onto: bool) {
+/// `c = a b`, or `c += a b`, for a few rows of [`NR`]; `a` holds `rows × depth` words.
+fn tile(word: Word, [rows, depth]: [usize; 2], a: Strided, b: &[f32], c: &mut [f32], onto: bool) {
     assert!(b.len() >= depth * NR && c.len() >= rows * NR);
     let c = c.as_mut_ptr();
     let start = match onto {
@@ -262,14 +355,15 @@ fn tile(rows: usize, depth: usize, a: Strided, b: &[f32], c: &mut [f32], onto: b
     let tile = Tile {
         rows,
         depth,
+        word,
         a,
         b: b.as_ptr(),
         c,
         c_row: NR,
         start,
     };
-    // SAFETY: `b` and `c` were just measured; `a` lies within keys or values, which `Rows`
-    // measured.
+    // SAFETY: `b` and `c` were just measured; `a` lies within keys or values, which `Rows` or
+    // `Rounded` measured.
     unsafe { tile.run() }
 }
 

@@ -20,16 +20,16 @@ use std::ops::{Deref, Range};
 
 use rayon::prelude::*;
 
-use super::gemm::{KC, MR, NR, Start, Strided, Tile, even, row_runs};
+use super::gemm::{KC, MOST_ROWS, NR, Start, Strided, Tile, Word, even, row_runs};
 use super::memory::{Scratch, Shared, filled};
 use super::weights::Weights;
-use super::{simd, winograd};
+use super::{pairs, simd, winograd};
 use crate::Padding;
 
 /// Pixels that one task computes.
 const TASK: usize = 128;
 /// Rows of outputs up to which the picture is read in place: too few to pay for packing it.
-const FEW: usize = 2 * MR;
+const FEW: usize = 12;
 /// Tasks wanted at least: enough for the cores of a desktop to share evenly.
 const TASKS: usize = 8;
 /// Rows of the weight that stay in the second cache while panels pass.
@@ -465,9 +465,9 @@ impl Implicit<'_> {
         let pixel_tasks = self.grid.len().div_ceil(TASK);
         let row_tasks = match pixel_tasks {
             0 => return,
-            n => TASKS.div_ceil(n).min(self.rows.div_ceil(4 * MR)).max(1),
+            n => TASKS.div_ceil(n).min(self.rows.div_ceil(MOST_ROWS)).max(1),
         };
-        let rows = self.rows.div_ceil(row_tasks).next_multiple_of(MR);
+        let rows = self.rows.div_ceil(row_tasks).next_multiple_of(MOST_ROWS);
         (0..pixel_tasks * row_tasks)
             .into_par_iter()
             .for_each(|task| {
@@ -486,23 +486,27 @@ impl Implicit<'_> {
             .map(|j| self.panel(j, last))
             .collect();
         let all = self.taps.len();
+        let word = self.word();
         // Where no tap reaches, as between the steps of a 1×1 kernel, the bias is still written.
-        let block = even(all, KC).max(1);
-        let mut packed = Scratch::new(block * panels.len() * NR);
-        let high = even(rows.len(), HIGH).next_multiple_of(MR);
+        let block = match word {
+            Word::Single => even(all, KC).max(1),
+            Word::Pair => even(all, 2 * KC).next_multiple_of(2).max(2),
+        };
+        let mut packed = Scratch::new(word.count(block) * panels.len() * NR);
+        let high = even(rows.len(), HIGH).next_multiple_of(MOST_ROWS);
         let mut room = Scratch::new(self.weight.room(high * block));
         let mut done = 0;
         loop {
             let taps = &self.taps[done..all.min(done + block)];
-            let lines = packed.chunks_exact_mut((taps.len() * NR).max(1));
+            let lines = packed.chunks_exact_mut((word.count(taps.len()) * NR).max(1));
             let rights: Vec<Right> = panels
                 .iter()
                 .zip(lines)
-                .map(|(panel, lines)| panel.right(rows.len(), lines, taps, self.source))
+                .map(|(panel, lines)| panel.right(rows.len(), word, lines, taps, self.source))
                 .collect();
             for top in rows.clone().step_by(high) {
                 let some = top..rows.end.min(top + high);
-                let left = self.left(some.clone(), done..done + taps.len(), &mut room);
+                let left = self.left(some.clone(), done..done + taps.len(), word, &mut room);
                 for (panel, right) in panels.iter().zip(&rights) {
                     for (from, len) in row_runs(some.len()) {
                         self.tile(panel, right, left.below(from), top + from, len, done);
@@ -516,9 +520,30 @@ impl Implicit<'_> {
         }
     }
 
-    /// Some rows of the weight, of the taps `taps`: where they lie, or widened into `room`.
-    fn left(&self, rows: Range<usize>, taps: Range<usize>, room: &mut [f32]) -> Strided {
+    /// What words the sums are made of: outputs too few to pack for are read in place.
+    fn word(&self) -> Word {
+        match self.weight.as_pairs() {
+            Some(_) if self.rows > FEW => Word::Pair,
+            _ => Word::Single,
+        }
+    }
+
+    /// Some rows of the weight, of the taps `taps`: where they lie, or as `word`s in `room`.
+    fn left(
+        &self,
+        rows: Range<usize>,
+        taps: Range<usize>,
+        word: Word,
+        room: &mut [f32],
+    ) -> Strided {
         let (all, n) = (self.taps.len(), taps.len());
+        if let (Word::Pair, Some(weight)) = (word, self.weight.as_pairs()) {
+            let width = word.count(n).max(1);
+            for (row, room) in rows.clone().zip(room.chunks_exact_mut(width)) {
+                pairs::copy(&weight[row * all + taps.start..][..n], room);
+            }
+            return Strided::rows(&room[..rows.len() * width], width);
+        }
         if let Weights::F32(weight) = self.weight {
             let mut left = Strided::rows(&weight[rows.start * all..rows.end * all], all);
             left.start = left.start.wrapping_add(taps.start);
@@ -554,7 +579,7 @@ impl Implicit<'_> {
     /// panel, those from `row` on; `a` is what the weight has for them.
     fn tile(&self, p: &Panel, right: &Right, a: Strided, row: usize, len: usize, done: usize) {
         let out = |j: usize| self.out.at(row * self.out_row + p.to[j]);
-        let mut buffer = [0.0_f32; MR * NR];
+        let mut buffer = [0.0_f32; MOST_ROWS * NR];
         let (c, c_row) = match p.whole {
             true => (out(0), self.out_row),
             false => (buffer.as_mut_ptr(), NR),
@@ -580,7 +605,8 @@ impl Implicit<'_> {
             }
             let tile = Tile {
                 rows: len,
-                depth: right.taps.len(),
+                depth: right.word.count(right.taps.len()),
+                word: right.word,
                 a,
                 b: right.start,
                 c,
@@ -600,6 +626,7 @@ impl Implicit<'_> {
 struct Right<'a> {
     start: *const f32,
     taps: &'a [usize],
+    word: Word,
     packed: bool,
 }
 
@@ -608,17 +635,22 @@ impl Panel {
     fn right<'a>(
         &self,
         rows: usize,
+        word: Word,
         lines: &mut [f32],
         taps: &'a [usize],
         source: &[f32],
     ) -> Right<'a> {
-        let packed = rows > FEW || self.run < NR;
-        let start = match packed {
-            true => {
+        let packed = rows > FEW || self.run < NR || word == Word::Pair;
+        let start = match (packed, word) {
+            (true, Word::Single) => {
                 self.pack(lines, taps, source);
                 lines.as_ptr()
             }
-            false => {
+            (true, Word::Pair) => {
+                self.pack_pairs(lines, taps, source);
+                lines.as_ptr()
+            }
+            (false, _) => {
                 self.check::<NR>(taps, source);
                 source[self.from[0]..].as_ptr()
             }
@@ -626,7 +658,20 @@ impl Panel {
         Right {
             start,
             taps,
+            word,
             packed,
+        }
+    }
+
+    /// [`Panel::pack`] into words of two taps each.
+    fn pack_pairs(&self, out: &mut [f32], taps: &[usize], source: &[f32]) {
+        /// Taps that are packed before they are joined.
+        const TAPS: usize = 32;
+        let mut lines = [0.0; TAPS * NR];
+        for (taps, out) in taps.chunks(TAPS).zip(out.chunks_mut(TAPS / 2 * NR)) {
+            let lines = &mut lines[..taps.len() * NR];
+            self.pack(lines, taps, source);
+            pairs::join_lines(lines, NR, out);
         }
     }
 

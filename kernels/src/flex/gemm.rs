@@ -1,22 +1,27 @@
-//! Products of matrices: the two register tiles everything heavy is made of, and a product of
-//! strided matrices on one thread.
+//! A product of strided matrices on one thread, and the register tiles it is made of.
 //!
 //! Promises
 //! - An element of a product is a sum over k in one order (even blocks of at most [`KC`], each
 //!   continuing the last), whatever the size of the tiles around it and whoever computes it.
-//! - AVX2 with FMA where the CPU has it, else the same loops in plain Rust.
 //!
 //! Not here: who runs on which thread (`conv`, `linear`, `attention`).
 
+mod portable;
+mod tile;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub(crate) use tile::{MOST_ROWS, Start, Tile, Word, dots, row_runs};
+
+use half::bf16;
+
 use super::memory::Scratch;
-use super::simd::has_fma;
+use super::pairs;
 use super::weights::Weights;
 
-/// Columns of a tile: two AVX2 vectors.
+/// Columns of a tile: two AVX2 vectors, or one of AVX-512.
 pub(crate) const NR: usize = 16;
-/// Rows of the tallest tile: 12 accumulators, 2 vectors and 1 broadcast fill 16 registers.
-pub(crate) const MR: usize = 6;
-/// Depth of a block at most: `KC × NR` of the right side stay in the first cache.
+/// Words of a block's depth at most: `KC × NR` of the right side stay in the first cache.
 pub(crate) const KC: usize = 352;
 /// Rows of the left side that stay in the second cache while columns pass.
 const MC: usize = 192;
@@ -61,144 +66,10 @@ impl Strided {
     }
 }
 
-/// What a tile's sums start from.
-#[derive(Clone, Copy)]
-pub(crate) enum Start {
-    /// Element `(i, j)` of the tile from `start + i · row + j`.
-    Tile(*const f32, usize),
-    /// Element `i` of a column, in every column.
-    Column(*const f32),
-}
-
-static ZEROS: [f32; NR] = [0.0; NR];
-
-impl Start {
-    /// All zeros.
-    pub(crate) fn zero() -> Self {
-        Self::Tile(ZEROS.as_ptr(), 0)
-    }
-}
-
-/// One tile: `c[i][j] = start + Σ_p a[i][p] · b[p][j]` for `rows ≤ MR` and 16 columns.
-pub(crate) struct Tile {
-    pub(crate) rows: usize,
-    pub(crate) depth: usize,
-    pub(crate) a: Strided,
-    /// `depth × NR`, packed.
-    pub(crate) b: *const f32,
-    pub(crate) c: *mut f32,
-    pub(crate) c_row: usize,
-    pub(crate) start: Start,
-}
-
-/// Where row `p` of a tile's right side begins, counted from `b`.
-trait RightRows: Copy {
-    fn at(self, p: usize) -> usize;
-}
-
-/// One after the other.
-#[derive(Clone, Copy)]
-struct Packed;
-
-impl RightRows for Packed {
-    #[inline(always)]
-    fn at(self, p: usize) -> usize {
-        p * NR
-    }
-}
-
-/// Where a table says.
-#[derive(Clone, Copy)]
-struct Table(*const usize);
-
-impl RightRows for Table {
-    #[inline(always)]
-    fn at(self, p: usize) -> usize {
-        // SAFETY: the table is as long as the tile is deep: `Tile::run_over` asked.
-        unsafe { *self.0.add(p) }
-    }
-}
-
-impl Tile {
-    /// # Safety
-    /// `a` holds `rows × depth`, `b` `depth × NR`, `c` `rows` rows of [`NR`] that no one else
-    /// touches, and `start` what it says.
-    #[inline]
-    pub(crate) unsafe fn run(&self) {
-        // SAFETY: as the caller promises.
-        unsafe { self.run_on(Packed) }
-    }
-
-    /// The same with row `p` of the right side at `b + rows[p]`, where it lies unpacked: for
-    /// so few rows of the left side that packing would cost more than the product.
-    ///
-    /// # Safety
-    /// As [`Tile::run`], with [`NR`] numbers at each of these places.
-    pub(crate) unsafe fn run_over(&self, rows: &[usize]) {
-        assert!(self.depth <= rows.len(), "a place for each row");
-        // SAFETY: as the caller promises.
-        unsafe { self.run_on(Table(rows.as_ptr())) }
-    }
-
-    #[inline(always)]
-    unsafe fn run_on<R: RightRows>(&self, right: R) {
-        // SAFETY: the pointers are the caller's promise, the CPU is asked.
-        unsafe {
-            #[cfg(target_arch = "x86_64")]
-            if has_fma() {
-                return match self.rows {
-                    1 => x86::tile::<1, R>(self, right),
-                    2 => x86::tile::<2, R>(self, right),
-                    3 => x86::tile::<3, R>(self, right),
-                    4 => x86::tile::<4, R>(self, right),
-                    5 => x86::tile::<5, R>(self, right),
-                    _ => x86::tile::<6, R>(self, right),
-                };
-            }
-            portable::tile(self, right);
-        }
-    }
-}
-
 /// The size of the fewest parts of at most `most` that make up `all`, as even as can be: a short
 /// last one would cost as much to start and end as the others.
 pub(crate) fn even(all: usize, most: usize) -> usize {
     all.div_ceil(all.div_ceil(most).max(1))
-}
-
-/// Splits `m` rows into runs of at most [`MR`] that differ by at most one: no run is so short
-/// that the multipliers wait.
-pub(crate) fn row_runs(m: usize) -> impl Iterator<Item = (usize, usize)> {
-    let count = m.div_ceil(MR);
-    let (short, longer) = (m / count.max(1), m % count.max(1));
-    (0..count).scan(0, move |at, i| {
-        let len = short + usize::from(i < longer);
-        let run = (*at, len);
-        *at += len;
-        Some(run)
-    })
-}
-
-/// Products of `A` rows with `B` rows along contiguous memory, for gradients of weights:
-/// `out[i][j] += Σ_t Σ_8 a[i][blocks[t].0 + ..8] · b[j][blocks[t].1 + ..8]`.
-///
-/// # Safety
-/// Every pointer plus every offset is followed by 8 readable numbers.
-#[inline]
-pub(crate) unsafe fn dots(
-    blocks: &[(usize, usize)],
-    a: [*const f32; 3],
-    b: [*const f32; 4],
-    out: &mut [[f32; 4]; 3],
-) {
-    // SAFETY: the pointers are the caller's promise, the CPU is asked.
-    unsafe {
-        #[cfg(target_arch = "x86_64")]
-        if has_fma() {
-            return x86::dots(blocks, a, b, out);
-        }
-        portable::dots(blocks, a, b, out);
-    }
 }
 
 /// The right side of a product.
@@ -210,6 +81,13 @@ pub(crate) enum RightSide<'a> {
         all: Weights<'a>,
         first: usize,
         row: usize,
+    },
+    /// The same of `rows` rows in bf16, two by two.
+    Pairs {
+        all: &'a [bf16],
+        first: usize,
+        row: usize,
+        rows: usize,
     },
 }
 
@@ -233,11 +111,24 @@ impl<'a> RightSide<'a> {
                 let first = first + j;
                 Self::Weights { all, first, row }
             }
+            Self::Pairs {
+                all,
+                first,
+                row,
+                rows,
+            } => Self::Pairs {
+                all,
+                first: first + j,
+                row,
+                rows,
+            },
         }
     }
 }
 
 /// A product of `m × k` and `k × n`, written to `c` (`m` rows, `c_row` apart) on this thread.
+///
+/// With a right side of pairs `k` counts these, and `a` holds such words too.
 pub(crate) struct Product<'a> {
     pub(crate) m: usize,
     pub(crate) n: usize,
@@ -301,11 +192,32 @@ impl Product<'_> {
                 let whole = nc.next_multiple_of(NR);
                 for p in 0..kc {
                     all.get((pc + p) * row + first + jc, nc, &mut room);
-                    for (j, line) in room[..whole].chunks_exact(NR).enumerate() {
-                        out[(j * kc + p) * NR..][..NR].copy_from_slice(line);
-                    }
+                    spread(&room[..whole], out, kc, p);
                 }
             }
+            RightSide::Pairs {
+                all,
+                first,
+                row,
+                rows,
+            } => {
+                let mut room = [0.0; NC];
+                let whole = nc.next_multiple_of(NR);
+                for p in 0..kc {
+                    let low = 2 * (pc + p);
+                    let line = |i: usize| &all[i * row + first + jc..][..nc];
+                    let high = (low + 1 < rows).then(|| line(low + 1));
+                    pairs::interleave(line(low), high, &mut room);
+                    spread(&room[..whole], out, kc, p);
+                }
+            }
+        }
+    }
+
+    fn word(&self) -> Word {
+        match self.b {
+            RightSide::Pairs { .. } => Word::Pair,
+            RightSide::Matrix(_) | RightSide::Weights { .. } => Word::Single,
         }
     }
 
@@ -319,6 +231,7 @@ impl Product<'_> {
                     let tile = Tile {
                         rows,
                         depth: kc,
+                        word: self.word(),
                         a: Strided {
                             start: self.a.at(ic + i, pc),
                             ..self.a
@@ -351,7 +264,7 @@ impl Product<'_> {
 /// # Safety
 /// As [`Tile::run`], with rows of `width` in `c` and in a `start` that is a tile.
 unsafe fn narrow(mut tile: Tile, width: usize) {
-    let mut whole = [0.0_f32; MR * NR];
+    let mut whole = [0.0_f32; MOST_ROWS * NR];
     let buffer = whole.as_mut_ptr();
     let (c, c_row) = (tile.c, tile.c_row);
     if let Start::Tile(from, row) = tile.start {
@@ -368,6 +281,13 @@ unsafe fn narrow(mut tile: Tile, width: usize) {
         for i in 0..tile.rows {
             std::ptr::copy_nonoverlapping(buffer.add(i * NR), c.add(i * c_row), width);
         }
+    }
+}
+
+/// Gives each of the panels, which are `depth` deep, its part of row `p`.
+fn spread(row: &[f32], panels: &mut [f32], depth: usize, p: usize) {
+    for (j, line) in row.chunks_exact(NR).enumerate() {
+        panels[(j * depth + p) * NR..][..NR].copy_from_slice(line);
     }
 }
 
@@ -392,150 +312,6 @@ unsafe fn pack_panel(out: &mut [f32], b: Strided, rows: (usize, usize), cols: (u
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-
-    use super::{RightRows, Start, Tile};
-
-    /// # Safety
-    /// As [`Tile::run`], on a CPU with AVX2 and FMA, for a tile of `M` rows.
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn tile<const M: usize, R: RightRows>(t: &Tile, right: R) {
-        let mut acc = [[_mm256_setzero_ps(); 2]; M];
-        // SAFETY: all addresses are those that `Tile::run` asks for.
-        unsafe {
-            for (i, acc) in acc.iter_mut().enumerate() {
-                *acc = match t.start {
-                    Start::Tile(from, row) => {
-                        let from = from.add(i * row);
-                        [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))]
-                    }
-                    Start::Column(from) => [_mm256_broadcast_ss(&*from.add(i)); 2],
-                };
-            }
-            let rows: [*const f32; M] = std::array::from_fn(|i| t.a.at(i, 0));
-            let mut step = 0;
-            for p in 0..t.depth {
-                let b = t.b.add(right.at(p));
-                let (b0, b1) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
-                for (row, acc) in rows.iter().zip(&mut acc) {
-                    let a = _mm256_broadcast_ss(&*row.add(step));
-                    acc[0] = _mm256_fmadd_ps(a, b0, acc[0]);
-                    acc[1] = _mm256_fmadd_ps(a, b1, acc[1]);
-                }
-                step += t.a.col;
-            }
-            for (i, acc) in acc.iter().enumerate() {
-                let to = t.c.add(i * t.c_row);
-                _mm256_storeu_ps(to, acc[0]);
-                _mm256_storeu_ps(to.add(8), acc[1]);
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`super::dots`], on a CPU with AVX2 and FMA.
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn dots(
-        blocks: &[(usize, usize)],
-        a: [*const f32; 3],
-        b: [*const f32; 4],
-        out: &mut [[f32; 4]; 3],
-    ) {
-        let mut acc = [[_mm256_setzero_ps(); 4]; 3];
-        // SAFETY: all addresses are those that the caller vouches for.
-        unsafe {
-            for &(at_a, at_b) in blocks {
-                let rows = [
-                    _mm256_loadu_ps(a[0].add(at_a)),
-                    _mm256_loadu_ps(a[1].add(at_a)),
-                    _mm256_loadu_ps(a[2].add(at_a)),
-                ];
-                for j in 0..4 {
-                    let column = _mm256_loadu_ps(b[j].add(at_b));
-                    for i in 0..3 {
-                        acc[i][j] = _mm256_fmadd_ps(rows[i], column, acc[i][j]);
-                    }
-                }
-            }
-            for (out, acc) in out.iter_mut().zip(&acc) {
-                let low = _mm256_hadd_ps(acc[0], acc[1]);
-                let high = _mm256_hadd_ps(acc[2], acc[3]);
-                let both = _mm256_hadd_ps(low, high);
-                let halves = (
-                    _mm256_castps256_ps128(both),
-                    _mm256_extractf128_ps::<1>(both),
-                );
-                let sums = _mm_add_ps(halves.0, halves.1);
-                let to = out.as_mut_ptr();
-                _mm_storeu_ps(to, _mm_add_ps(_mm_loadu_ps(to), sums));
-            }
-        }
-    }
-}
-
-mod portable {
-    use super::{MR, NR, RightRows, Start, Tile};
-
-    /// # Safety
-    /// As [`Tile::run`].
-    pub(super) unsafe fn tile<R: RightRows>(t: &Tile, right: R) {
-        let mut acc = [[0.0_f32; NR]; MR];
-        // SAFETY: all addresses are those that `Tile::run` asks for.
-        unsafe {
-            for (i, acc) in acc.iter_mut().enumerate().take(t.rows) {
-                for (j, acc) in acc.iter_mut().enumerate() {
-                    *acc = match t.start {
-                        Start::Tile(from, row) => *from.add(i * row + j),
-                        Start::Column(from) => *from.add(i),
-                    };
-                }
-            }
-            for p in 0..t.depth {
-                let b = std::slice::from_raw_parts(t.b.add(right.at(p)), NR);
-                for (i, acc) in acc.iter_mut().enumerate().take(t.rows) {
-                    let a = *t.a.at(i, p);
-                    for (acc, b) in acc.iter_mut().zip(b) {
-                        *acc += a * b;
-                    }
-                }
-            }
-            for (i, acc) in acc.iter().enumerate().take(t.rows) {
-                std::ptr::copy_nonoverlapping(acc.as_ptr(), t.c.add(i * t.c_row), NR);
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`super::dots`].
-    pub(super) unsafe fn dots(
-        blocks: &[(usize, usize)],
-        a: [*const f32; 3],
-        b: [*const f32; 4],
-        out: &mut [[f32; 4]; 3],
-    ) {
-        for (out, a) in out.iter_mut().zip(a) {
-            for (out, b) in out.iter_mut().zip(b) {
-                let mut lanes = [0.0_f32; 8];
-                for &(at_a, at_b) in blocks {
-                    // SAFETY: 8 numbers follow each offset.
-                    let (a, b) = unsafe {
-                        (
-                            std::slice::from_raw_parts(a.add(at_a), 8),
-                            std::slice::from_raw_parts(b.add(at_b), 8),
-                        )
-                    };
-                    for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
-                        *lane += a * b;
-                    }
-                }
-                *out += lanes.iter().sum::<f32>();
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -544,20 +320,6 @@ mod tests {
         (0..n)
             .map(|i| ((i * 7919 + seed * 131) % 257) as f32 / 128.0 - 1.0)
             .collect()
-    }
-
-    #[test]
-    fn row_runs_cover_every_row_once_and_evenly() {
-        for m in 0..100 {
-            let runs: Vec<_> = row_runs(m).collect();
-            let mut at = 0;
-            for (from, len) in &runs {
-                assert_eq!(*from, at);
-                assert!(*len <= MR && *len + 1 >= m / runs.len(), "{m}: {runs:?}");
-                at += len;
-            }
-            assert_eq!(at, m);
-        }
     }
 
     #[test]
@@ -606,49 +368,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_portable_tiles_agree_with_the_fast_ones() {
-        let (a, b) = (numbers(6 * 100, 4), numbers(100 * NR, 5));
-        let mut outs = [[0.0; MR * NR]; 2];
-        for (i, out) in outs.iter_mut().enumerate() {
-            let tile = Tile {
-                rows: 6,
-                depth: 100,
-                a: Strided::rows(&a, 100),
-                b: b.as_ptr(),
-                c: out.as_mut_ptr(),
-                c_row: NR,
-                start: Start::Column(a.as_ptr()),
-            };
-            // SAFETY: all vectors are as large as the sizes say.
-            unsafe {
-                if i == 0 {
-                    tile.run()
-                } else {
-                    portable::tile(&tile, Packed)
-                }
-            };
-        }
-        let close = |x: &f32, y: &f32| (x - y).abs() < 1e-4;
-        assert!(outs[0].iter().zip(&outs[1]).all(|(x, y)| close(x, y)));
-
-        let blocks: Vec<_> = (0..10).map(|i| (i * 8, i * 16)).collect();
-        let rows = [0, 100, 200].map(|at| a[at..].as_ptr());
-        let columns = [0, 3, 300, 700].map(|at| b[at..].as_ptr());
-        let mut outs = [[[1.0; 4]; 3]; 2];
-        // SAFETY: the largest offset is 700 + 144 + 8 of 1600.
-        unsafe {
-            dots(&blocks, rows, columns, &mut outs[0]);
-            portable::dots(&blocks, rows, columns, &mut outs[1]);
-        }
-        assert!(
-            outs[0]
-                .as_flattened()
-                .iter()
-                .zip(outs[1].as_flattened())
-                .all(|(x, y)| close(x, y))
-        );
     }
 }

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::gemm::{NR, Onto, Product, RightSide, Strided, even};
 use super::memory::{Scratch, Shared, add_parts, filled};
+use super::pairs;
 use super::weights::Weights;
 
 /// Rows that one task takes at most, forwards and for the gradient of `x`.
@@ -25,8 +26,19 @@ pub(crate) fn forward(
     [inner, outer]: [usize; 2],
 ) -> Vec<f32> {
     let rows = x.len() / inner.max(1);
+    let onto = Onto::Row(bias.as_ptr());
+    if let Some(all) = weight.as_pairs() {
+        let right = RightSide::Pairs {
+            all,
+            first: 0,
+            row: outer,
+            rows: inner,
+        };
+        let x = pairs::pack_rows(x, inner);
+        return by_rows(rows, &x, [inner.div_ceil(2), outer], right, onto);
+    }
     let right = RightSide::weights(weight, outer);
-    by_rows(rows, x, [inner, outer], right, Onto::Row(bias.as_ptr()))
+    by_rows(rows, x, [inner, outer], right, onto)
 }
 
 /// The gradient of `x`: `dy · weightᵀ`.
@@ -59,7 +71,7 @@ impl<'a> Right<'a> {
     }
 }
 
-/// `left [rows, k] · right [k, n]`: some rows and some columns a task.
+/// `left [rows, k] · right [k, n]`, `k` words: some rows and some columns a task.
 ///
 /// Each task packs its columns of the right side, so rows are shared out only where there are
 /// many to each.

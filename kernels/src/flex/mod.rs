@@ -1,5 +1,6 @@
 //! Our kernels for burn's CPU backend: tensors in, slices to the kernels, tensors out. All compute
-//! in f32; weights of layers may lie in f16 or bf16.
+//! in f32; weights of layers may lie in f16 or bf16, and with bf16 ones a CPU that multiplies bf16
+//! does so.
 //!
 //! Promises
 //! - Results and gradients are the same bits on any number of threads: tasks are cut by size
@@ -15,6 +16,7 @@ mod gemm;
 mod linear;
 mod memory;
 mod norm;
+mod pairs;
 pub(crate) mod simd;
 mod transpose;
 mod weights;
@@ -24,8 +26,10 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{Flex, FlexTensor, Layout};
 
+use self::gemm::Word;
 use self::weights::Weights;
-use crate::ops::{ConvOptions, LdmGradients, LdmOps, NormOptions};
+use crate::isa::multiplies_bf16;
+use crate::ops::{AttentionOptions, ConvOptions, LdmGradients, LdmOps, NormOptions};
 
 /// A tensor whose numbers lie in order, and its sizes.
 struct View(FlexTensor);
@@ -105,7 +109,7 @@ fn conv_sizes(x: &View, weight: &View, options: ConvOptions) -> conv::Sizes {
     }
 }
 
-fn attention_sizes(q: &View, k: &View, v: &View, causal: bool) -> attention::Sizes {
+fn attention_sizes(q: &View, k: &View, v: &View, options: AttentionOptions) -> attention::Sizes {
     let ([batch, heads, queries, width], [_, _, keys, values]) = (q.dims(), v.dims());
     assert_eq!(k.dims(), [batch, heads, keys, width], "keys of these sizes");
     assert_eq!(
@@ -120,7 +124,11 @@ fn attention_sizes(q: &View, k: &View, v: &View, causal: bool) -> attention::Siz
         keys,
         width,
         values,
-        causal,
+        causal: options.causal,
+        word: match options.weights {
+            DType::BF16 if multiplies_bf16() => Word::Pair,
+            _ => Word::Single,
+        },
     }
 }
 
@@ -204,10 +212,10 @@ impl LdmOps for Flex {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        causal: bool,
+        options: AttentionOptions,
     ) -> FloatTensor<Self> {
         let [q, k, v] = [q, k, v].map(View::of_rows);
-        let s = attention_sizes(&q, &k, &v, causal);
+        let s = attention_sizes(&q, &k, &v, options);
         let y = attention::forward(q.rows(), k.rows(), v.rows(), s);
         // Heads side by side in memory: joining them is free.
         tensor(y, [s.batch, s.queries, s.heads, s.values]).transpose(1, 2)
@@ -295,11 +303,11 @@ impl LdmGradients for Flex {
     fn ldm_attention_gradient(
         inputs: [FloatTensor<Self>; 3],
         dy: FloatTensor<Self>,
-        causal: bool,
+        options: AttentionOptions,
         needed: [bool; 3],
     ) -> [Option<FloatTensor<Self>>; 3] {
         let ([q, k, v], dy) = (inputs.map(View::new), View::new(dy));
-        let sizes = attention_sizes(&q, &k, &v, causal);
+        let sizes = attention_sizes(&q, &k, &v, options);
         let [dq, dk, dv] =
             attention_gradient::gradient(q.values(), k.values(), v.values(), dy.values(), sizes);
         asked([q.like(dq), k.like(dk), v.like(dv)], needed)
@@ -325,10 +333,14 @@ mod tests {
     #[test]
     fn heads_are_split_and_joined_without_a_copy() {
         let (b, n, heads, d) = (2, 20, 3, 8);
+        let options = AttentionOptions {
+            causal: false,
+            weights: DType::F32,
+        };
         let x = tensor(vec![0.5; b * n * heads * d], [b, n, heads, d]).transpose(1, 2);
         let view = View::of_rows(x.clone());
         assert_eq!(view.0.layout(), x.layout());
-        let y = Flex::ldm_attention(x.clone(), x.clone(), x, false);
+        let y = Flex::ldm_attention(x.clone(), x.clone(), x, options);
         assert_eq!(y.layout().shape().to_vec(), [b, heads, n, d]);
         assert!(y.transpose(1, 2).is_contiguous());
     }

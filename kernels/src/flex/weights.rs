@@ -1,7 +1,10 @@
 //! Weights as they lie in memory: in f32, or in half as many bytes.
 //!
-//! Promise: a weight in half precision is widened, which is exact, where a kernel takes it up,
-//! and computed with in f32: the result is that of the same weights in f32, bit for bit.
+//! Promises
+//! - A weight in half precision is widened, which is exact, where a kernel takes it up, and
+//!   computed with in f32: the result is that of the same weights in f32, bit for bit.
+//! - Only where the CPU multiplies bf16 ([`Weights::as_pairs`]) a kernel may round the other factor
+//!   to bf16 instead; sums are f32 there too.
 //!
 //! Not here: rounding to half precision, which loading does.
 
@@ -9,6 +12,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::simd::{has_fma, multiversion};
+use crate::isa::multiplies_bf16;
 
 /// The numbers of a weight, one after the other.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +40,14 @@ impl<'a> Weights<'a> {
                 widen_bf16(&all[at..at + n], room);
                 room
             }
+        }
+    }
+
+    /// The numbers, where they are multiplied as they are: in bf16, by a CPU that does.
+    pub(crate) fn as_pairs(self) -> Option<&'a [bf16]> {
+        match self {
+            Self::Bf16(all) if multiplies_bf16() => Some(all),
+            _ => None,
         }
     }
 

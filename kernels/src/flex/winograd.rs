@@ -24,7 +24,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::conv::Sizes;
-use super::gemm::{NR, Start, Strided, Tile, even, row_runs};
+use super::gemm::{NR, Start, Strided, Tile, Word, even, row_runs};
 use super::memory::{Scratch, Shared, filled};
 use super::simd::{madd, multiversion};
 use super::weights::Weights;
@@ -450,6 +450,7 @@ impl Block<'_> {
                 let tile = Tile {
                     rows: len,
                     depth: self.depth,
+                    word: Word::Single,
                     a,
                     b: panel.as_ptr(),
                     c,

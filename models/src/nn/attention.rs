@@ -56,7 +56,8 @@ impl CrossAttention {
         let q = split(self.q.forward(x), self.heads);
         let k = split(self.k.forward(context.clone()), self.heads);
         let v = split(self.v.forward(context), self.heads);
-        self.out.forward(join(kernels::attention(q, k, v)))
+        self.out
+            .forward(join(kernels::attention(q, k, v, self.q.weight_type())))
     }
 }
 
@@ -141,7 +142,9 @@ impl SpatialAttention {
         let q = split(self.q.forward(h.clone()), self.heads);
         let k = split(self.k.forward(h.clone()), self.heads);
         let v = split(self.v.forward(h), self.heads);
-        let h = self.out.forward(join(kernels::attention(q, k, v)));
+        let h = self
+            .out
+            .forward(join(kernels::attention(q, k, v, self.q.weight_type())));
         x + image_of(h, height, width)
     }
 }

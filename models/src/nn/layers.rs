@@ -53,6 +53,11 @@ impl Linear {
         of_bias.unwrap_or_else(|| self.weight.val().dtype())
     }
 
+    /// The type of its weight's numbers.
+    pub fn weight_type(&self) -> DType {
+        self.weight.val().dtype()
+    }
+
     /// `x [.., in]` → `[.., out]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         kernels::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))

@@ -1,0 +1,159 @@
+//! Numbers rounded to bf16 and put together two by two, as tiles of [`Word::Pair`] take them.
+//!
+//! Promise: rounding is to the nearest, ties to even; infinities and NaN stay what they are.
+//!
+//! Not here: weights that are bf16 already (`weights`).
+//!
+//! [`Word::Pair`]: super::gemm::Word::Pair
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::memory::Scratch;
+use super::simd::multiversion;
+
+/// The bits of the nearest bf16, in the upper half.
+#[inline(always)]
+fn rounded(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let near = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    // What is no number must not be carried into one.
+    let quiet = bits | 0x0040_0000;
+    let nan = bits & 0x7fff_ffff > 0x7f80_0000;
+    (if nan { quiet } else { near }) & 0xffff_0000
+}
+
+multiversion! {
+    /// A word of each number of `low` and the one of `high` beside it.
+    pub(crate) fn join(low: &[f32], high: &[f32], out: &mut [f32]) = join_body
+}
+#[inline(always)]
+fn join_body<const FMA: bool>(low: &[f32], high: &[f32], out: &mut [f32]) {
+    for ((low, high), out) in low.iter().zip(high).zip(out) {
+        *out = f32::from_bits(rounded(*low) >> 16 | rounded(*high));
+    }
+}
+
+/// Words of neighbouring lines of `width` numbers; the last of an odd number is paired with zeros.
+pub(crate) fn join_lines(lines: &[f32], width: usize, out: &mut [f32]) {
+    let zeros = [0.0; 64];
+    for (two, out) in lines.chunks(2 * width).zip(out.chunks_exact_mut(width)) {
+        match two.split_at_checked(width) {
+            Some((low, high)) if !high.is_empty() => join(low, high, out),
+            _ => join(two, &zeros[..width], out),
+        }
+    }
+}
+
+/// Words of a line's neighbours; the last of an odd number is paired with zero.
+pub(crate) fn pack(line: &[f32], out: &mut [f32]) {
+    let (twos, last) = line.as_chunks::<2>();
+    pack_twos(twos, out);
+    if let [last] = last {
+        out[twos.len()] = f32::from_bits(rounded(*last) >> 16);
+    }
+}
+
+multiversion! { fn pack_twos(twos: &[[f32; 2]], out: &mut [f32]) = pack_twos_body }
+#[inline(always)]
+fn pack_twos_body<const FMA: bool>(twos: &[[f32; 2]], out: &mut [f32]) {
+    for ([low, high], out) in twos.iter().zip(out) {
+        *out = f32::from_bits(rounded(*low) >> 16 | rounded(*high));
+    }
+}
+
+/// [`pack`] of every row of `width` numbers.
+pub(crate) fn pack_rows(rows: &[f32], width: usize) -> Scratch {
+    /// Rows of a task.
+    const ROWS: usize = 64;
+    let row = width.div_ceil(2);
+    let mut out = Scratch::new(rows.len() / width.max(1) * row);
+    out.par_chunks_mut((row * ROWS).max(1))
+        .zip(rows.par_chunks((width * ROWS).max(1)))
+        .for_each(|(out, rows)| {
+            for (out, row) in out.chunks_exact_mut(row).zip(rows.chunks_exact(width)) {
+                pack(row, out);
+            }
+        });
+    out
+}
+
+/// Words of the numbers of `low` and those of `high`, zeros where there are none.
+pub(crate) fn interleave(low: &[bf16], high: Option<&[bf16]>, out: &mut [f32]) {
+    let bits = |x: &bf16| u32::from(x.to_bits());
+    match high {
+        Some(high) => {
+            for ((low, high), out) in low.iter().zip(high).zip(out) {
+                *out = f32::from_bits(bits(low) | bits(high) << 16);
+            }
+        }
+        None => {
+            for (low, out) in low.iter().zip(out) {
+                *out = f32::from_bits(bits(low));
+            }
+        }
+    }
+}
+
+/// Words of neighbours in bf16; the last of an odd number is paired with zero.
+pub(crate) fn copy(line: &[bf16], out: &mut [f32]) {
+    let (twos, last) = line.as_chunks::<2>();
+    let bits = |x: &bf16| u32::from(x.to_bits());
+    for ([low, high], out) in twos.iter().zip(out.iter_mut()) {
+        *out = f32::from_bits(bits(low) | bits(high) << 16);
+    }
+    if let [last] = last {
+        out[twos.len()] = f32::from_bits(bits(last));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_rounded_as_half_rounds_them() {
+        let patterns = (0..=u32::MAX).step_by(65_521).map(f32::from_bits);
+        let edges = [
+            0.0,
+            -0.0,
+            f32::MAX,
+            f32::INFINITY,
+            -f32::INFINITY,
+            f32::MIN_POSITIVE,
+        ];
+        let ties = [0x3f80_8000, 0x3f81_8000, 0x7f7f_8000].map(f32::from_bits);
+        for x in patterns.chain(edges).chain(ties) {
+            let (got, want) = (rounded(x) >> 16, u32::from(bf16::from_f32(x).to_bits()));
+            assert!(
+                got == want || x.is_nan() && bf16::from_bits(got as u16).is_nan(),
+                "{x}"
+            );
+        }
+        assert!(bf16::from_bits((rounded(f32::from_bits(0x7fff_ffff)) >> 16) as u16).is_nan());
+    }
+
+    #[test]
+    fn an_odd_last_number_is_paired_with_zero() {
+        let word = |low: f32, high: f32| {
+            let [low, high] = [low, high].map(|x| u32::from(bf16::from_f32(x).to_bits()));
+            low | high << 16
+        };
+        let line = [1.0, 2.0, 3.0];
+        let mut out = [7.0; 2];
+        let bits = |out: &[f32]| out.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        pack(&line, &mut out);
+        assert_eq!(bits(&out), [word(1.0, 2.0), word(3.0, 0.0)]);
+        copy(&line.map(bf16::from_f32), &mut out);
+        assert_eq!(bits(&out), [word(1.0, 2.0), word(3.0, 0.0)]);
+        let mut out = [7.0; 4];
+        join_lines(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, &mut out);
+        let want = [
+            word(1.0, 3.0),
+            word(2.0, 4.0),
+            word(5.0, 0.0),
+            word(6.0, 0.0),
+        ];
+        assert_eq!(bits(&out), want);
+    }
+}
