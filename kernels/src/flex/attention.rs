@@ -134,7 +134,7 @@ pub(crate) fn forward(q: Rows<'_>, k: Rows<'_>, v: Rows<'_>, s: Sizes) -> Vec<f3
 struct Rounded {
     /// `[pair][key][width]`
     keys: Scratch,
-    /// `[pair][value][key]`
+    /// `[pair][two keys][value]`
     values: Scratch,
 }
 
@@ -154,38 +154,26 @@ impl Rounded {
                     let row = unsafe { std::slice::from_raw_parts(from.at(i, 0), s.width) };
                     pairs::pack(row, key);
                 }
-                turn(v.head(sample, head), s, values);
+                let from = v.head(sample, head);
+                // SAFETY: as above.
+                let row = |i| unsafe { std::slice::from_raw_parts(from.at(i, 0), s.values) };
+                for (i, both) in values.chunks_exact_mut(s.values.max(1)).enumerate() {
+                    match 2 * i + 1 < s.keys {
+                        true => pairs::join(row(2 * i), row(2 * i + 1), both),
+                        false => pairs::join_one(row(2 * i), both),
+                    }
+                }
             });
         Self { keys, values }
     }
 
-    /// Rows of keys, and rows that are a value of all keys.
+    /// Rows of keys, and columns of which each is a value of all keys.
     fn head(&self, pair: usize, s: Sizes) -> (Strided, Strided) {
         let [wide, high] = [s.width, s.keys].map(|n| s.word.count(n));
         (
             Strided::rows(&self.keys[pair * s.keys * wide..], wide),
-            Strided::rows(&self.values[pair * s.values * high..], high),
+            Strided::rows(&self.values[pair * s.values * high..], s.values).transposed(),
         )
-    }
-}
-
-/// Writes the values of a head to `out [value][key]`, in pairs.
-fn turn(from: Strided, s: Sizes, out: &mut [f32]) {
-    let high = s.word.count(s.keys);
-    let mut block = [0.0; COLUMNS * NR];
-    let ones = [1.0; NR];
-    for at in (0..s.keys).step_by(COLUMNS) {
-        for first in (0..s.values).step_by(NR) {
-            let size = [COLUMNS.min(s.keys - at), NR.min(s.values - first)];
-            let from = (from.at(at, first), from.row);
-            let row = size[0];
-            // SAFETY: these keys have these values; the block has a row for each value.
-            unsafe { transpose(size, from, &ones, (block.as_mut_ptr(), row)) };
-            for (i, line) in block[..size[1] * row].chunks_exact(row).enumerate() {
-                let to = (first + i) * high + at / 2;
-                pairs::pack(line, &mut out[to..]);
-            }
-        }
     }
 }
 
@@ -270,7 +258,7 @@ impl Head {
             let size = [rows, COLUMNS.min(s.width - p)];
             let from = (self.q.at(first, p), self.q.row);
             // SAFETY: `rows` queries follow the first; `out` has a row for each column.
-            unsafe { transpose(size, from, &factors, (out[p * NR..].as_mut_ptr(), NR)) };
+            unsafe { transpose(size, from, Some(&factors), (out[p * NR..].as_mut_ptr(), NR)) };
         }
     }
 
@@ -340,7 +328,7 @@ impl Head {
         let to = (self.out.wrapping_add(panel.first * step), step);
         let factors = panel.total.map(f32::recip);
         // SAFETY: `sums` has `values` rows; these queries of the result are this task's alone.
-        unsafe { transpose(size, (sums.as_ptr(), NR), &factors, to) };
+        unsafe { transpose(size, (sums.as_ptr(), NR), Some(&factors), to) };
     }
 }
 

@@ -494,7 +494,7 @@ impl Implicit<'_> {
         };
         let mut packed = Scratch::new(word.count(block) * panels.len() * NR);
         let high = even(rows.len(), HIGH).next_multiple_of(MOST_ROWS);
-        let mut room = Scratch::new(self.weight.room(high * block));
+        let mut room = Scratch::new(high * spaced(word.count(block)));
         let mut done = 0;
         loop {
             let taps = &self.taps[done..all.min(done + block)];
@@ -528,7 +528,8 @@ impl Implicit<'_> {
         }
     }
 
-    /// Some rows of the weight, of the taps `taps`: where they lie, or as `word`s in `room`.
+    /// Some rows of the weight, of the taps `taps`: where they lie, or as `word`s in `room`, where
+    /// they are widened or only lie better.
     fn left(
         &self,
         rows: Range<usize>,
@@ -537,22 +538,25 @@ impl Implicit<'_> {
         room: &mut [f32],
     ) -> Strided {
         let (all, n) = (self.taps.len(), taps.len());
-        if let (Word::Pair, Some(weight)) = (word, self.weight.as_pairs()) {
-            let width = word.count(n).max(1);
-            for (row, room) in rows.clone().zip(room.chunks_exact_mut(width)) {
-                pairs::copy(&weight[row * all + taps.start..][..n], room);
+        let width = spaced(word.count(n));
+        let copies = rows.clone().zip(room.chunks_exact_mut(width));
+        match (word, self.weight) {
+            (Word::Single, Weights::F32(weight)) if !crowded(all) => {
+                let mut left = Strided::rows(&weight[rows.start * all..rows.end * all], all);
+                left.start = left.start.wrapping_add(taps.start);
+                return left;
             }
-            return Strided::rows(&room[..rows.len() * width], width);
+            (Word::Pair, Weights::Bf16(weight)) => copies.for_each(|(row, room)| {
+                pairs::copy(&weight[row * all + taps.start..][..n], room);
+            }),
+            (_, Weights::F32(weight)) => copies.for_each(|(row, room)| {
+                room[..n].copy_from_slice(&weight[row * all + taps.start..][..n]);
+            }),
+            (_, weight) => copies.for_each(|(row, room)| {
+                weight.get(row * all + taps.start, n, room);
+            }),
         }
-        if let Weights::F32(weight) = self.weight {
-            let mut left = Strided::rows(&weight[rows.start * all..rows.end * all], all);
-            left.start = left.start.wrapping_add(taps.start);
-            return left;
-        }
-        for (row, room) in rows.clone().zip(room.chunks_exact_mut(n.max(1))) {
-            self.weight.get(row * all + taps.start, n, room);
-        }
-        Strided::rows(&room[..rows.len() * n], n)
+        Strided::rows(&room[..rows.len() * width], width)
     }
 
     fn panel(&self, j: usize, last: usize) -> Panel {
@@ -620,6 +624,17 @@ impl Implicit<'_> {
             each(&|out, tile| *out = *tile);
         }
     }
+}
+
+/// Whether rows of `n` numbers would push each other from the first cache: whether all begin in a
+/// few of its sets.
+fn crowded(n: usize) -> bool {
+    n.is_multiple_of(256)
+}
+
+/// A step between rows of `n` numbers that spreads them: an odd number of its lines.
+fn spaced(n: usize) -> usize {
+    (n.div_ceil(16) | 1) * 16
 }
 
 /// What some taps read for the pixels of a panel: packed, or in place at `start + tap`.

@@ -17,6 +17,7 @@ use half::bf16;
 
 use super::memory::Scratch;
 use super::pairs;
+use super::transpose::transpose;
 use super::weights::Weights;
 
 /// Columns of a tile: two AVX2 vectors, or one of AVX-512.
@@ -155,24 +156,51 @@ impl Product<'_> {
     /// `a`, `b` and `onto` hold what their sizes say; no one else touches `c`.
     pub(crate) unsafe fn run(&self, onto: Onto) {
         let depth = even(self.k, KC);
-        let mut packed = Scratch::new(depth * self.n.min(NC).next_multiple_of(NR));
-        for jc in (0..self.n).step_by(NC) {
-            let nc = NC.min(self.n - jc);
-            let mut pc = 0;
-            loop {
-                let kc = depth.min(self.k - pc);
-                // SAFETY: the blocks lie within the matrices.
+        let mut left = Scratch::new(self.m * depth);
+        let mut right = Scratch::new(depth * self.n.min(NC).next_multiple_of(NR));
+        let mut pc = 0;
+        loop {
+            let kc = depth.min(self.k - pc);
+            // SAFETY: the blocks lie within the matrices.
+            unsafe { self.pack_left(&mut left, pc, kc) };
+            for jc in (0..self.n).step_by(NC) {
+                let nc = NC.min(self.n - jc);
+                // SAFETY: as above.
                 unsafe {
-                    self.pack(&mut packed, jc, nc, pc, kc);
+                    self.pack(&mut right, jc, nc, pc, kc);
                     let onto = if pc == 0 { onto } else { Onto::Sum };
-                    self.block(&packed, jc, nc, pc, kc, onto);
+                    self.block(&left, &right, (jc, nc), kc, onto);
                 }
-                pc += depth;
-                if pc >= self.k {
-                    break;
+            }
+            pc += depth;
+            if pc >= self.k {
+                break;
+            }
+        }
+    }
+
+    /// Packs `m × kc` of `a` from column `pc` on: each run of rows column by column, since rows a
+    /// power of two apart would push each other from the first cache.
+    unsafe fn pack_left(&self, out: &mut [f32], pc: usize, kc: usize) {
+        for (at, rows) in self.runs() {
+            let to = out[at * kc..].as_mut_ptr();
+            let from = self.a.at(at, pc);
+            // SAFETY: these rows have these columns; the run has room for all of them.
+            unsafe {
+                match self.a.col {
+                    1 => transpose([rows, kc], (from, self.a.row), None, (to, rows)),
+                    _ => copy_columns([rows, kc], from, self.a, to),
                 }
             }
         }
+    }
+
+    /// Runs of rows, of which none crosses a block of [`MC`].
+    fn runs(&self) -> impl Iterator<Item = (usize, usize)> {
+        let m = self.m;
+        (0..m)
+            .step_by(MC)
+            .flat_map(move |ic| row_runs(MC.min(m - ic)).map(move |(i, rows)| (ic + i, rows)))
     }
 
     /// Packs `kc × nc` of `b` at `(pc, jc)` into panels of 16 columns, short ones with zeros.
@@ -222,21 +250,24 @@ impl Product<'_> {
     }
 
     /// All rows times the packed panels.
-    unsafe fn block(&self, packed: &[f32], jc: usize, nc: usize, pc: usize, kc: usize, onto: Onto) {
+    unsafe fn block(
+        &self,
+        left: &[f32],
+        right: &[f32],
+        (jc, nc): (usize, usize),
+        kc: usize,
+        onto: Onto,
+    ) {
         for ic in (0..self.m).step_by(MC) {
-            let mc = MC.min(self.m - ic);
             for j in (0..nc).step_by(NR) {
-                for (i, rows) in row_runs(mc) {
+                for (i, rows) in row_runs(MC.min(self.m - ic)) {
                     let c = self.c.wrapping_add((ic + i) * self.c_row + jc + j);
                     let tile = Tile {
                         rows,
                         depth: kc,
                         word: self.word(),
-                        a: Strided {
-                            start: self.a.at(ic + i, pc),
-                            ..self.a
-                        },
-                        b: packed[j * kc..].as_ptr(),
+                        a: Strided::rows(&left[(ic + i) * kc..][..rows * kc], rows).transposed(),
+                        b: right[j * kc..].as_ptr(),
                         c,
                         c_row: self.c_row,
                         start: match onto {
@@ -255,6 +286,24 @@ impl Product<'_> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Copies `rows × columns` of `from`, whose rows are `steps.row` apart, column by column.
+///
+/// # Safety
+/// `from` holds them, and `to` has room for as many.
+unsafe fn copy_columns(
+    [rows, columns]: [usize; 2],
+    from: *const f32,
+    steps: Strided,
+    to: *mut f32,
+) {
+    for p in 0..columns {
+        for i in 0..rows {
+            // SAFETY: as the caller promises.
+            unsafe { *to.add(p * rows + i) = *from.add(p * steps.col + i * steps.row) };
         }
     }
 }

@@ -34,13 +34,19 @@ fn join_body<const FMA: bool>(low: &[f32], high: &[f32], out: &mut [f32]) {
     }
 }
 
+/// A word of each number, with zero beside it.
+pub(crate) fn join_one(low: &[f32], out: &mut [f32]) {
+    for (low, out) in low.iter().zip(out) {
+        *out = f32::from_bits(rounded(*low) >> 16);
+    }
+}
+
 /// Words of neighbouring lines of `width` numbers; the last of an odd number is paired with zeros.
 pub(crate) fn join_lines(lines: &[f32], width: usize, out: &mut [f32]) {
-    let zeros = [0.0; 64];
     for (two, out) in lines.chunks(2 * width).zip(out.chunks_exact_mut(width)) {
         match two.split_at_checked(width) {
             Some((low, high)) if !high.is_empty() => join(low, high, out),
-            _ => join(two, &zeros[..width], out),
+            _ => join_one(two, out),
         }
     }
 }

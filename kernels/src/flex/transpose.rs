@@ -1,7 +1,8 @@
-//! Matrices turned and scaled: rows into lanes and back.
+//! Matrices turned, and scaled where that is wanted: rows into lanes and back.
 //!
 //! Promises
-//! - Each number is multiplied once: the same bits with AVX2 and without.
+//! - Each number is multiplied at most once: the same bits with AVX2 and without. Without factors
+//!   words are moved whatever they hold.
 //!
 //! Not here: copies without a turn.
 
@@ -11,31 +12,32 @@ use super::simd::has_fma;
 /// Rows and columns of a block that is turned in registers.
 const SIDE: usize = 8;
 
-/// `to[j][i] = from[i][j] · factors[j]` for `rows × cols`, each with a step from row to row.
+/// `to[j][i] = from[i][j] · factors[j]`, or without the factors, for `rows × cols`, each with a
+/// step from row to row.
 ///
 /// # Safety
-/// `from` holds `rows` rows of `cols`, `to` `cols` rows of `rows` that no one else touches, and
-/// `factors` `cols` numbers.
+/// `from` holds `rows` rows of `cols`, and `to` `cols` rows of `rows` that no one else touches.
 pub(crate) unsafe fn transpose(
     [rows, cols]: [usize; 2],
     (from, from_row): (*const f32, usize),
-    factors: &[f32],
+    factors: Option<&[f32]>,
     (to, to_row): (*mut f32, usize),
 ) {
-    let factors = &factors[..cols];
+    let factors = factors.map(|all| &all[..cols]);
     for i in (0..rows).step_by(SIDE) {
         for j in (0..cols).step_by(SIDE) {
             let size = [SIDE.min(rows - i), SIDE.min(cols - j)];
             let from = from.wrapping_add(i * from_row + j);
             let to = to.wrapping_add(j * to_row + i);
+            let factors = factors.map(|all| &all[j..]);
             // SAFETY: the block lies within both matrices; the CPU is asked.
             unsafe {
                 #[cfg(target_arch = "x86_64")]
                 if size == [SIDE; 2] && has_fma() {
-                    x86::block((from, from_row), &factors[j..], (to, to_row));
+                    x86::block((from, from_row), factors, (to, to_row));
                     continue;
                 }
-                block(size, (from, from_row), &factors[j..], (to, to_row));
+                block(size, (from, from_row), factors, (to, to_row));
             }
         }
     }
@@ -46,13 +48,17 @@ pub(crate) unsafe fn transpose(
 unsafe fn block(
     [rows, cols]: [usize; 2],
     (from, from_row): (*const f32, usize),
-    factors: &[f32],
+    factors: Option<&[f32]>,
     (to, to_row): (*mut f32, usize),
 ) {
-    for (j, factor) in factors.iter().enumerate().take(cols) {
+    for j in 0..cols {
+        let factor = factors.map(|all| all[j]);
         for i in 0..rows {
             // SAFETY: within both matrices, as the caller vouches.
-            unsafe { *to.add(j * to_row + i) = *from.add(i * from_row + j) * factor };
+            unsafe {
+                let x = *from.add(i * from_row + j);
+                *to.add(j * to_row + i) = factor.map_or(x, |factor| x * factor);
+            }
         }
     }
 }
@@ -68,16 +74,18 @@ mod x86 {
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn block(
         (from, from_row): (*const f32, usize),
-        factors: &[f32],
+        factors: Option<&[f32]>,
         (to, to_row): (*mut f32, usize),
     ) {
-        assert!(factors.len() >= SIDE, "a factor for each column of a block");
         // SAFETY: 8 rows of 8 numbers on both sides, as the caller vouches.
         unsafe {
-            let factors = _mm256_loadu_ps(factors.as_ptr());
-            let rows: [__m256; SIDE] = std::array::from_fn(|i| {
-                _mm256_mul_ps(_mm256_loadu_ps(from.add(i * from_row)), factors)
-            });
+            let mut rows: [__m256; SIDE] =
+                std::array::from_fn(|i| _mm256_loadu_ps(from.add(i * from_row)));
+            if let Some(factors) = factors {
+                assert!(factors.len() >= SIDE, "a factor for each column of a block");
+                let factors = _mm256_loadu_ps(factors.as_ptr());
+                rows = rows.map(|row| _mm256_mul_ps(row, factors));
+            }
             for (j, row) in turn(rows).into_iter().enumerate() {
                 _mm256_storeu_ps(to.add(j * to_row), row);
             }
@@ -127,14 +135,16 @@ mod tests {
             let mut to = vec![-1.0; cols * to_row];
             let (a, b) = ((from.as_ptr(), from_row), (to.as_mut_ptr(), to_row));
             // SAFETY: both are as large as their steps say.
-            unsafe { transpose([rows, cols], a, &factors, b) };
-            for (at, got) in to.iter().enumerate() {
-                let (j, i) = (at / to_row, at % to_row);
-                let want = match i < rows {
-                    true => from[i * from_row + j] * factors[j],
-                    false => -1.0,
-                };
-                assert_eq!(*got, want, "{rows} x {cols} at {j}, {i}");
+            for factors in [Some(&factors[..]), None] {
+                unsafe { transpose([rows, cols], a, factors, b) };
+                for (at, got) in to.iter().enumerate() {
+                    let (j, i) = (at / to_row, at % to_row);
+                    let want = match i < rows {
+                        true => from[i * from_row + j] * factors.map_or(1.0, |all| all[j]),
+                        false => -1.0,
+                    };
+                    assert_eq!(*got, want, "{rows} x {cols} at {j}, {i}");
+                }
             }
         }
     }

@@ -63,6 +63,33 @@ pub(crate) struct Tile {
     pub(crate) start: Start,
 }
 
+/// Where row `i` of a tile's left side begins, counted from `a`.
+pub(super) trait LeftRows: Copy {
+    fn at(self, i: usize) -> usize;
+}
+
+/// Side by side, so that one address serves all.
+#[derive(Clone, Copy)]
+pub(super) struct Adjacent;
+
+impl LeftRows for Adjacent {
+    #[inline(always)]
+    fn at(self, i: usize) -> usize {
+        i
+    }
+}
+
+/// Any step apart.
+#[derive(Clone, Copy)]
+pub(super) struct Apart(pub(super) usize);
+
+impl LeftRows for Apart {
+    #[inline(always)]
+    fn at(self, i: usize) -> usize {
+        i * self.0
+    }
+}
+
 /// Where row `p` of a tile's right side begins, counted from `b`.
 pub(super) trait RightRows: Copy {
     fn at(self, p: usize) -> usize;

@@ -4,15 +4,21 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{RightRows, Start, Tile};
+use super::tile::{Adjacent, Apart, LeftRows, RightRows, Start, Tile};
 
 /// Calls `$tile` for the tile's number of rows, of those that are listed.
 macro_rules! by_rows {
-    ($tile:ident, $t:expr, $right:expr, [$($rows:literal)*], $most:literal) => {
+    ($tile:ident, $t:expr, $left:expr, $right:expr, [$($rows:literal)*], $most:literal) => {
         match $t.rows {
-            $($rows => $tile::<$rows, R>($t, $right),)*
-            _ => $tile::<$most, R>($t, $right),
+            $($rows => $tile::<$rows, _, R>($t, $left, $right),)*
+            _ => $tile::<$most, _, R>($t, $left, $right),
         }
+    };
+    (512, $tile:ident, $t:expr, $left:expr, $right:expr) => {
+        by_rows!(
+            $tile, $t, $left, $right,
+            [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23], 24
+        )
     };
 }
 
@@ -23,7 +29,7 @@ macro_rules! by_rows {
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn narrow<R: RightRows>(t: &Tile, right: R) {
     // SAFETY: as the caller promises.
-    unsafe { by_rows!(tile_256, t, right, [1 2 3 4 5], 6) }
+    unsafe { by_rows!(tile_256, t, Apart(t.a.row), right, [1 2 3 4 5], 6) }
 }
 
 /// At most 24 rows.
@@ -34,10 +40,10 @@ pub(super) unsafe fn narrow<R: RightRows>(t: &Tile, right: R) {
 pub(super) unsafe fn wide<R: RightRows>(t: &Tile, right: R) {
     // SAFETY: as the caller promises.
     unsafe {
-        by_rows!(
-            tile_512, t, right,
-            [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23], 24
-        );
+        match t.a.row {
+            1 => by_rows!(512, tile_512, t, Adjacent, right),
+            _ => by_rows!(512, tile_512, t, Apart(t.a.row), right),
+        }
     }
 }
 
@@ -49,15 +55,15 @@ pub(super) unsafe fn wide<R: RightRows>(t: &Tile, right: R) {
 pub(super) unsafe fn pairs<R: RightRows>(t: &Tile, right: R) {
     // SAFETY: as the caller promises.
     unsafe {
-        by_rows!(
-            tile_pairs, t, right,
-            [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23], 24
-        );
+        match t.a.row {
+            1 => by_rows!(512, tile_pairs, t, Adjacent, right),
+            _ => by_rows!(512, tile_pairs, t, Apart(t.a.row), right),
+        }
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn tile_256<const M: usize, R: RightRows>(t: &Tile, right: R) {
+unsafe fn tile_256<const M: usize, L: LeftRows, R: RightRows>(t: &Tile, left: L, right: R) {
     let mut acc = [[_mm256_setzero_ps(); 2]; M];
     // SAFETY: all addresses are those that `Tile::run` asks for.
     unsafe {
@@ -70,7 +76,7 @@ unsafe fn tile_256<const M: usize, R: RightRows>(t: &Tile, right: R) {
                 Start::Column(from) => [_mm256_broadcast_ss(&*from.add(i)); 2],
             };
         }
-        let rows: [*const f32; M] = std::array::from_fn(|i| t.a.at(i, 0));
+        let rows: [*const f32; M] = std::array::from_fn(|i| t.a.start.add(left.at(i)));
         let mut step = 0;
         for p in 0..t.depth {
             let b = t.b.add(right.at(p));
@@ -94,7 +100,11 @@ unsafe fn tile_256<const M: usize, R: RightRows>(t: &Tile, right: R) {
 macro_rules! tile_of_512 {
     ($name:ident, $features:literal, $add:expr) => {
         #[target_feature(enable = $features)]
-        unsafe fn $name<const M: usize, R: RightRows>(t: &Tile, right: R) {
+        unsafe fn $name<const M: usize, L: LeftRows, R: RightRows>(
+            t: &Tile,
+            left: L,
+            right: R,
+        ) {
             let mut acc = [_mm512_setzero_ps(); M];
             // SAFETY: all addresses are those that `Tile::run` asks for.
             unsafe {
@@ -104,7 +114,7 @@ macro_rules! tile_of_512 {
                         Start::Column(from) => _mm512_set1_ps(*from.add(i)),
                     };
                 }
-                let rows: [*const f32; M] = std::array::from_fn(|i| t.a.at(i, 0));
+                let rows: [*const f32; M] = std::array::from_fn(|i| t.a.start.add(left.at(i)));
                 let mut step = 0;
                 for p in 0..t.depth {
                     let b = _mm512_loadu_ps(t.b.add(right.at(p)));
