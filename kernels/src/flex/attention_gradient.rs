@@ -11,7 +11,7 @@
 use rayon::prelude::*;
 
 use super::attention::Sizes;
-use super::gemm::{Onto, Product, RightSide, Strided};
+use super::gemm::{Left, Onto, Product, RightSide, Strided};
 use super::memory::{Scratch, Shared, filled};
 use super::simd::{exp, fold, lane_sum, madd, multiversion};
 
@@ -74,7 +74,7 @@ impl<'a> Pair<'a> {
             m: rows,
             n: s.keys,
             k: s.width,
-            a,
+            a: Left::Matrix(a),
             b: RightSide::Matrix(b),
             c,
             c_row: s.keys,
@@ -108,7 +108,7 @@ impl<'a> Pair<'a> {
                         m,
                         n,
                         k,
-                        a,
+                        a: Left::Matrix(a),
                         b: RightSide::Matrix(b),
                         c,
                         c_row: n,

@@ -14,6 +14,7 @@ mod x86;
 pub(crate) use tile::{MOST_ROWS, Start, Tile, Word, dots, row_runs};
 
 use half::bf16;
+use rayon::prelude::*;
 
 use super::memory::Scratch;
 use super::pairs;
@@ -134,7 +135,7 @@ pub(crate) struct Product<'a> {
     pub(crate) m: usize,
     pub(crate) n: usize,
     pub(crate) k: usize,
-    pub(crate) a: Strided,
+    pub(crate) a: Left<'a>,
     pub(crate) b: RightSide<'a>,
     pub(crate) c: *mut f32,
     pub(crate) c_row: usize,
@@ -151,63 +152,129 @@ pub(crate) enum Onto {
     Row(*const f32),
 }
 
+/// The left side of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum Left<'a> {
+    Matrix(Strided),
+    /// As [`pack_left`] made it, of as many rows and columns as the product has.
+    Packed(&'a [f32]),
+}
+
+/// The blocks of a depth of `k`: where each begins and how deep it is. There is always one.
+fn blocks(k: usize) -> impl Iterator<Item = (usize, usize)> {
+    let depth = even(k, KC);
+    (0..k.div_ceil(depth.max(1)).max(1)).map(move |i| (i * depth, depth.min(k - i * depth)))
+}
+
+/// Runs of rows for tiles, of which none crosses a block of [`MC`].
+fn runs(m: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..m)
+        .step_by(MC)
+        .flat_map(move |ic| row_runs(MC.min(m - ic)).map(move |(i, rows)| (ic + i, rows)))
+}
+
+/// Packs `m × k` of `a`: of each block of the depth each run of rows, column by column. Rows a
+/// power of two apart would push each other from the first cache.
+///
+/// # Safety
+/// `a` holds them.
+pub(crate) unsafe fn pack_left(a: Strided, [m, k]: [usize; 2], out: &mut [f32]) {
+    let a = Readable(a);
+    let size = (m * even(k, KC)).max(1);
+    out[..m * k]
+        .par_chunks_mut(size)
+        .zip(blocks(k).collect::<Vec<_>>())
+        .for_each(|(out, block)| {
+            // SAFETY: as the caller promises.
+            unsafe { pack_left_block(a.matrix(), m, block, out) };
+        });
+}
+
+/// A matrix that tasks read together.
+#[derive(Clone, Copy)]
+struct Readable(Strided);
+
+// SAFETY: nothing is written through it.
+unsafe impl Sync for Readable {}
+
+impl Readable {
+    fn matrix(&self) -> Strided {
+        self.0
+    }
+}
+
+/// One block of [`pack_left`].
+///
+/// # Safety
+/// As there.
+unsafe fn pack_left_block(a: Strided, m: usize, (pc, kc): (usize, usize), out: &mut [f32]) {
+    for (at, rows) in runs(m) {
+        let (from, to) = (a.at(at, pc), &mut out[at * kc..][..rows * kc]);
+        // SAFETY: these rows have these columns; the run has room for all of them.
+        unsafe {
+            if a.col == 1 {
+                transpose([rows, kc], (from, a.row), None, (to.as_mut_ptr(), rows));
+                continue;
+            }
+            for (p, column) in to.chunks_exact_mut(rows).enumerate() {
+                for (i, to) in column.iter_mut().enumerate() {
+                    *to = *from.add(p * a.col + i * a.row);
+                }
+            }
+        }
+    }
+}
+
 impl Product<'_> {
     /// # Safety
     /// `a`, `b` and `onto` hold what their sizes say; no one else touches `c`.
     pub(crate) unsafe fn run(&self, onto: Onto) {
         let depth = even(self.k, KC);
-        let mut left = Scratch::new(self.m * depth);
         let mut right = Scratch::new(depth * self.n.min(NC).next_multiple_of(NR));
-        let mut pc = 0;
-        loop {
-            let kc = depth.min(self.k - pc);
-            // SAFETY: the blocks lie within the matrices.
-            unsafe { self.pack_left(&mut left, pc, kc) };
+        let mut room = match self.a {
+            Left::Matrix(_) => Scratch::new(self.m * depth),
+            Left::Packed(_) => Scratch::new(0),
+        };
+        for (pc, kc) in blocks(self.k) {
+            let left = match self.a {
+                Left::Packed(all) => &all[self.m * pc..][..self.m * kc],
+                Left::Matrix(a) => {
+                    // SAFETY: the block lies within the matrix.
+                    unsafe { pack_left_block(a, self.m, (pc, kc), &mut room) };
+                    &room
+                }
+            };
             for jc in (0..self.n).step_by(NC) {
                 let nc = NC.min(self.n - jc);
-                // SAFETY: as above.
+                // SAFETY: the blocks lie within the matrices.
                 unsafe {
                     self.pack(&mut right, jc, nc, pc, kc);
                     let onto = if pc == 0 { onto } else { Onto::Sum };
-                    self.block(&left, &right, (jc, nc), kc, onto);
-                }
-            }
-            pc += depth;
-            if pc >= self.k {
-                break;
-            }
-        }
-    }
-
-    /// Packs `m × kc` of `a` from column `pc` on: each run of rows column by column, since rows a
-    /// power of two apart would push each other from the first cache.
-    unsafe fn pack_left(&self, out: &mut [f32], pc: usize, kc: usize) {
-        for (at, rows) in self.runs() {
-            let to = out[at * kc..].as_mut_ptr();
-            let from = self.a.at(at, pc);
-            // SAFETY: these rows have these columns; the run has room for all of them.
-            unsafe {
-                match self.a.col {
-                    1 => transpose([rows, kc], (from, self.a.row), None, (to, rows)),
-                    _ => copy_columns([rows, kc], from, self.a, to),
+                    self.block(left, &right, (jc, nc), kc, onto);
                 }
             }
         }
-    }
-
-    /// Runs of rows, of which none crosses a block of [`MC`].
-    fn runs(&self) -> impl Iterator<Item = (usize, usize)> {
-        let m = self.m;
-        (0..m)
-            .step_by(MC)
-            .flat_map(move |ic| row_runs(MC.min(m - ic)).map(move |(i, rows)| (ic + i, rows)))
     }
 
     /// Packs `kc × nc` of `b` at `(pc, jc)` into panels of 16 columns, short ones with zeros.
     unsafe fn pack(&self, out: &mut [f32], jc: usize, nc: usize, pc: usize, kc: usize) {
-        let panels = out.chunks_exact_mut(kc.max(1) * NR);
         match self.b {
+            RightSide::Matrix(b) if b.col == 1 => {
+                let mut room = [0.0; NC];
+                let whole = nc.next_multiple_of(NR);
+                for p in 0..kc {
+                    // SAFETY: row `pc + p` has these columns.
+                    let row = unsafe { std::slice::from_raw_parts(b.at(pc + p, jc), nc) };
+                    if nc == whole {
+                        spread(row, out, kc, p);
+                        continue;
+                    }
+                    room[..nc].copy_from_slice(row);
+                    spread(&room[..whole], out, kc, p);
+                }
+            }
             RightSide::Matrix(b) => {
+                let panels = out.chunks_exact_mut(kc.max(1) * NR);
                 for (panel, j) in panels.zip((0..nc).step_by(NR)) {
                     let width = NR.min(nc - j);
                     // SAFETY: rows `pc..pc + kc` and columns `jc + j..jc + j + width` are in `b`.
@@ -290,24 +357,6 @@ impl Product<'_> {
     }
 }
 
-/// Copies `rows × columns` of `from`, whose rows are `steps.row` apart, column by column.
-///
-/// # Safety
-/// `from` holds them, and `to` has room for as many.
-unsafe fn copy_columns(
-    [rows, columns]: [usize; 2],
-    from: *const f32,
-    steps: Strided,
-    to: *mut f32,
-) {
-    for p in 0..columns {
-        for i in 0..rows {
-            // SAFETY: as the caller promises.
-            unsafe { *to.add(p * rows + i) = *from.add(p * steps.col + i * steps.row) };
-        }
-    }
-}
-
 /// Runs a tile of which only the first `width` columns exist.
 ///
 /// # Safety
@@ -345,11 +394,6 @@ unsafe fn pack_panel(out: &mut [f32], b: Strided, rows: (usize, usize), cols: (u
     let (width, from) = (cols.1, b.at(rows.0, cols.0));
     for (p, line) in out.chunks_exact_mut(NR).take(rows.1).enumerate() {
         let source = from.wrapping_add(p * b.row);
-        if b.col == 1 && width == NR {
-            // SAFETY: 16 numbers of row `p`, as the caller vouches.
-            unsafe { std::ptr::copy_nonoverlapping(source, line.as_mut_ptr(), NR) };
-            continue;
-        }
         for (j, to) in line.iter_mut().enumerate() {
             // SAFETY: only columns below `width` are read.
             *to = if j < width {
@@ -394,7 +438,7 @@ mod tests {
                     m,
                     n,
                     k,
-                    a,
+                    a: Left::Matrix(a),
                     b: RightSide::Matrix(b),
                     c: c.as_mut_ptr(),
                     c_row: n,

@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{NR, Onto, Product, RightSide, Strided, even};
+use super::gemm::{Left, NR, Onto, Product, RightSide, Strided, even, pack_left};
 use super::memory::{Scratch, Shared, add_parts, filled};
 use super::pairs;
 use super::weights::Weights;
@@ -74,7 +74,7 @@ impl<'a> Right<'a> {
 /// `left [rows, k] · right [k, n]`, `k` words: some rows and some columns a task.
 ///
 /// Each task packs its columns of the right side, so rows are shared out only where there are
-/// many to each.
+/// many to each. Rows that several tasks read are packed before.
 fn by_rows(
     rows: usize,
     left: &[f32],
@@ -88,19 +88,25 @@ fn by_rows(
     let wide = n
         .div_ceil(TASKS.div_ceil(row_tasks.max(1)))
         .next_multiple_of(2 * NR);
+    let column_tasks = n.div_ceil(wide.max(1));
+    let packed = (column_tasks > 1).then(|| pack_rows(left, rows, k, high));
     filled(rows * n, |out| {
         let out = Shared::new(out);
-        (0..row_tasks * n.div_ceil(wide.max(1)))
+        (0..row_tasks * column_tasks)
             .into_par_iter()
             .for_each(|task| {
                 let (top, from) = (task % row_tasks * high, task / row_tasks * wide);
                 let (m, width) = (high.min(rows - top), wide.min(n - from));
                 let (b, onto) = right.columns(from);
+                let these = top * k..(top + m) * k;
                 let product = Product {
                     m,
                     n: width,
                     k,
-                    a: Strided::rows(&left[top * k..(top + m) * k], k),
+                    a: match &packed {
+                        Some(packed) => Left::Packed(&packed[these]),
+                        None => Left::Matrix(Strided::rows(&left[these], k)),
+                    },
                     b,
                     c: out.at(top * n + from),
                     c_row: n,
@@ -109,6 +115,21 @@ fn by_rows(
                 unsafe { product.run(onto) };
             });
     })
+}
+
+/// `high` rows at a time, as tiles take them.
+fn pack_rows(left: &[f32], rows: usize, k: usize, high: usize) -> Scratch {
+    let mut packed = Scratch::new(rows * k);
+    let size = (high * k).max(1);
+    packed
+        .par_chunks_mut(size)
+        .zip(left.par_chunks(size))
+        .for_each(|(packed, left)| {
+            let m = left.len() / k;
+            // SAFETY: `left` is `m` rows of `k` words.
+            unsafe { pack_left(Strided::rows(left, k), [m, k], packed) };
+        });
+    packed
 }
 
 /// The gradient of `weight`: `xᵀ · dy`, as partial sums over rows that are added in order.
@@ -142,7 +163,7 @@ pub(crate) fn weight_gradient(x: &[f32], dy: &[f32], [inner, outer]: [usize; 2])
             m,
             n: outer,
             k: last - first,
-            a,
+            a: Left::Matrix(a),
             b: RightSide::Matrix(b),
             c,
             c_row: outer,

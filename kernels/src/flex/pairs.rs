@@ -10,7 +10,8 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::memory::Scratch;
-use super::simd::multiversion;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::multiplies_bf16;
 
 /// The bits of the nearest bf16, in the upper half.
 #[inline(always)]
@@ -23,12 +24,17 @@ fn rounded(x: f32) -> u32 {
     (if nan { quiet } else { near }) & 0xffff_0000
 }
 
-multiversion! {
-    /// A word of each number of `low` and the one of `high` beside it.
-    pub(crate) fn join(low: &[f32], high: &[f32], out: &mut [f32]) = join_body
+/// A word of each number of `low` and the one of `high` beside it.
+pub(crate) fn join(low: &[f32], high: &[f32], out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if multiplies_bf16() {
+        // SAFETY: a set is in force only on a CPU that has it.
+        return unsafe { x86::join(low, high, out) };
+    }
+    join_each(low, high, out);
 }
-#[inline(always)]
-fn join_body<const FMA: bool>(low: &[f32], high: &[f32], out: &mut [f32]) {
+
+fn join_each(low: &[f32], high: &[f32], out: &mut [f32]) {
     for ((low, high), out) in low.iter().zip(high).zip(out) {
         *out = f32::from_bits(rounded(*low) >> 16 | rounded(*high));
     }
@@ -60,9 +66,16 @@ pub(crate) fn pack(line: &[f32], out: &mut [f32]) {
     }
 }
 
-multiversion! { fn pack_twos(twos: &[[f32; 2]], out: &mut [f32]) = pack_twos_body }
-#[inline(always)]
-fn pack_twos_body<const FMA: bool>(twos: &[[f32; 2]], out: &mut [f32]) {
+fn pack_twos(twos: &[[f32; 2]], out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if multiplies_bf16() {
+        // SAFETY: as above.
+        return unsafe { x86::pack(twos, out) };
+    }
+    pack_each(twos, out);
+}
+
+fn pack_each(twos: &[[f32; 2]], out: &mut [f32]) {
     for ([low, high], out) in twos.iter().zip(out) {
         *out = f32::from_bits(rounded(*low) >> 16 | rounded(*high));
     }
@@ -113,6 +126,68 @@ pub(crate) fn copy(line: &[bf16], out: &mut [f32]) {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{join_each, pack_each};
+
+    /// Words of a line.
+    const WIDE: usize = 16;
+
+    /// Where each half of a word comes from: all lower ones stand before all upper ones.
+    const BESIDE: [i16; 32] = {
+        let mut from = [0; 32];
+        let mut i = 0;
+        while i < WIDE {
+            (from[2 * i], from[2 * i + 1]) = (i as i16, (WIDE + i) as i16);
+            i += 1;
+        }
+        from
+    };
+
+    /// Two lines rounded, one behind the other.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn both(low: &[f32; WIDE], high: &[f32; WIDE]) -> __m512i {
+        // SAFETY: both are sixteen numbers; all bits are integers.
+        unsafe {
+            let (low, high) = (_mm512_loadu_ps(low.as_ptr()), _mm512_loadu_ps(high.as_ptr()));
+            std::mem::transmute(_mm512_cvtne2ps_pbh(high, low))
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(super) fn join(low: &[f32], high: &[f32], out: &mut [f32]) {
+        let n = low.len().min(high.len()).min(out.len());
+        let (low, last_low) = low[..n].as_chunks::<WIDE>();
+        let (high, last_high) = high[..n].as_chunks::<WIDE>();
+        let (out, last) = out[..n].as_chunks_mut::<WIDE>();
+        // SAFETY: `BESIDE` is 32 numbers, each line sixteen words.
+        unsafe {
+            let beside = _mm512_loadu_si512(BESIDE.as_ptr().cast());
+            for ((low, high), out) in low.iter().zip(high).zip(out) {
+                let words = _mm512_permutexvar_epi16(beside, both(low, high));
+                _mm512_storeu_si512(out.as_mut_ptr().cast(), words);
+            }
+        }
+        join_each(last_low, last_high, last);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(super) fn pack(twos: &[[f32; 2]], out: &mut [f32]) {
+        let n = twos.len().min(out.len());
+        let (lines, last_twos) = twos[..n].as_chunks::<WIDE>();
+        let (out, last) = out[..n].as_chunks_mut::<WIDE>();
+        for (line, out) in lines.iter().zip(out) {
+            let (halves, _) = line.as_flattened().as_chunks::<WIDE>();
+            let words = both(&halves[0], &halves[1]);
+            // SAFETY: a line is sixteen words.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), words) };
+        }
+        pack_each(last_twos, last);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +212,22 @@ mod tests {
             );
         }
         assert!(bf16::from_bits((rounded(f32::from_bits(0x7fff_ffff)) >> 16) as u16).is_nan());
+    }
+
+    #[test]
+    fn lines_of_any_length_are_paired_as_one_by_one() {
+        let line: Vec<f32> = (0..150).map(|i| (i as f32 - 70.3) * 1.01).collect();
+        for n in [0, 1, 15, 16, 17, 64, 75] {
+            let (low, high) = (&line[..n], &line[n..2 * n]);
+            let mut outs = vec![vec![7.0; n]; 2];
+            join(low, high, &mut outs[0]);
+            join_each(low, high, &mut outs[1]);
+            assert_eq!(outs[0], outs[1]);
+            let (twos, _) = line[..2 * n].as_chunks();
+            pack_twos(twos, &mut outs[0]);
+            pack_each(twos, &mut outs[1]);
+            assert_eq!(outs[0], outs[1]);
+        }
     }
 
     #[test]
