@@ -1,7 +1,7 @@
 //! Scaled dot-product attention, a block of keys at a time.
 //!
 //! Promises
-//! - A task holds the scores of [`KEYS`] keys and [`NR`] queries: memory grows with the sequence,
+//! - A task holds the scores of [`KEYS`] keys and two times [`NR`] queries: memory grows with the sequence,
 //!   not with its square.
 //! - Queries, keys and values are read where they lie, their rows any step apart; the result lies
 //!   as the next layer reads it, heads side by side.
@@ -18,9 +18,11 @@
 //!
 //! Not here: masks other than the causal one; gradients (`attention_gradient`).
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::gemm::{KC, NR, Start, Strided, Tile, Word, row_runs};
+use super::gemm::{Beside, KC, NR, Start, Strided, Tile, Word, row_runs};
 use super::memory::{Scratch, Shared, filled};
 use super::pairs;
 use super::simd::{exp2, multiversion};
@@ -211,13 +213,13 @@ impl Panel {
 
 impl Head {
     /// Computes some panels; no other task has them.
-    fn run(&self, panels: std::ops::Range<usize>) {
+    fn run(&self, panels: Range<usize>) {
         let s = self.s;
         let mut panels: Vec<_> = panels.map(|i| Panel::new(i * NR)).collect();
         let (wide, deep) = (s.word.count(s.width) * NR, s.values * NR);
         let mut queries = Scratch::new(panels.len() * wide);
         let mut sums = Scratch::new(panels.len() * deep);
-        let mut scores = Scratch::new(KEYS * NR);
+        let mut scores = Scratch::new(2 * KEYS * NR);
         let mut lines = Scratch::new(s.width * NR);
         for (i, panel) in panels.iter().enumerate() {
             let queries = &mut queries[i * wide..][..wide];
@@ -230,12 +232,13 @@ impl Head {
             }
         }
         for at in (0..s.keys).step_by(KEYS) {
-            for (i, panel) in panels.iter_mut().enumerate() {
-                let seen = s.seen(panel.first + NR - 1).saturating_sub(at).min(KEYS);
+            let parts = queries.chunks(2 * wide.max(1));
+            let parts = parts.zip(sums.chunks_mut(2 * deep.max(1)));
+            for (two, (queries, sums)) in panels.chunks_mut(2).zip(parts) {
+                let last = two[two.len() - 1].first + NR - 1;
+                let seen = s.seen(last).saturating_sub(at).min(KEYS);
                 if seen > 0 {
-                    let scores = &mut scores[..seen * NR];
-                    let queries = &queries[i * wide..][..wide];
-                    self.block(panel, at, queries, scores, &mut sums[i * deep..][..deep]);
+                    self.block(two, at..at + seen, queries, &mut scores, sums);
                 }
             }
         }
@@ -262,61 +265,86 @@ impl Head {
         }
     }
 
-    /// Adds the keys from `at` on, for which `scores` has room, to a panel's sums.
+    /// Adds some keys to the sums of one panel or two, of which they are within sight.
     fn block(
         &self,
-        panel: &mut Panel,
-        at: usize,
+        two: &mut [Panel],
+        keys: Range<usize>,
         queries: &[f32],
         scores: &mut [f32],
         sums: &mut [f32],
     ) {
-        self.score(queries, at, scores);
-        let rows = scores.as_chunks_mut().0;
-        if self.s.causal {
-            hide_later(rows, at, panel.first);
+        let (at, size) = (keys.start, keys.len() * NR);
+        self.score(keys, two.len(), queries, scores);
+        let each = scores.chunks_mut(KEYS * NR);
+        let each = each.zip(sums.chunks_mut((self.s.values * NR).max(1)));
+        for (panel, (scores, sums)) in two.iter_mut().zip(each) {
+            let rows = scores[..size].as_chunks_mut().0;
+            if self.s.causal {
+                hide_later(rows, at, panel.first);
+            }
+            let factor = weigh(rows, panel);
+            if at > 0 {
+                rescale(sums.as_chunks_mut().0, &factor);
+            }
         }
-        let factor = weigh(rows, panel);
-        if at > 0 {
-            rescale(sums.as_chunks_mut().0, &factor);
-        }
-        self.collect(scores, at, sums);
+        self.collect(at, [two.len(), size], scores, sums);
     }
 
-    /// `scores = K Qᵀ` of the keys from `at` on.
-    fn score(&self, queries: &[f32], at: usize, scores: &mut [f32]) {
+    /// `scores = K Qᵀ` of some keys, for one panel or two.
+    fn score(&self, keys: Range<usize>, panels: usize, queries: &[f32], scores: &mut [f32]) {
         let (word, width) = (self.s.word, self.s.word.count(self.s.width));
         for p in (0..width).step_by(KC) {
-            for (i, rows) in row_runs(scores.len() / NR) {
-                let start = self.keys.at(at + i, p);
-                let a = Strided { start, ..self.keys };
-                let (b, depth) = (&queries[p * NR..], KC.min(width - p));
-                tile(word, [rows, depth], a, b, &mut scores[i * NR..], p > 0);
+            for (i, rows) in row_runs(keys.len()) {
+                let start = self.keys.at(keys.start + i, p);
+                let step = Step {
+                    word,
+                    rows,
+                    depth: KC.min(width - p),
+                    a: Strided { start, ..self.keys },
+                    onto: p > 0,
+                    panels,
+                };
+                step.run(
+                    (&queries[p * NR..], width * NR),
+                    (&mut scores[i * NR..], KEYS * NR),
+                );
             }
         }
     }
 
-    /// `sums += Vᵀ weights` over the keys from `at` on; the first block finds nothing there yet.
-    fn collect(&self, weights: &[f32], at: usize, sums: &mut [f32]) {
+    /// `sums += Vᵀ weights` over the keys from `at` on, whose weights fill `size`, for one panel or
+    /// two; the first block finds nothing there yet.
+    fn collect(&self, at: usize, [panels, size]: [usize; 2], weights: &[f32], sums: &mut [f32]) {
         let word = self.s.word;
-        let mut joined = [0.0; KEYS / 2 * NR];
-        let (at, weights) = match word {
-            Word::Single => (at, weights),
+        let mut joined = [0.0; KEYS * NR];
+        let (from, depth, weights, apart) = match word {
+            Word::Single => (at, size / NR, weights, KEYS * NR),
             Word::Pair => {
-                let joined = &mut joined[..word.count(weights.len() / NR) * NR];
-                pairs::join_lines(weights, NR, joined);
-                (at / 2, &*joined)
+                let depth = word.count(size / NR);
+                let apart = KEYS / 2 * NR;
+                for i in 0..panels {
+                    let weights = &weights[i * KEYS * NR..][..size];
+                    pairs::join_lines(weights, NR, &mut joined[i * apart..][..depth * NR]);
+                }
+                (at / 2, depth, &joined[..], apart)
             }
         };
-        let depth = weights.len() / NR;
+        let deep = self.s.values * NR;
         for (i, rows) in row_runs(self.s.values) {
-            let start = self.values.at(i, at);
-            let a = Strided {
-                start,
-                ..self.values
+            let start = self.values.at(i, from);
+            let step = Step {
+                word,
+                rows,
+                depth,
+                a: Strided {
+                    start,
+                    ..self.values
+                },
+                onto: at > 0,
+                panels,
             };
-            let onto = at > 0;
-            tile(word, [rows, depth], a, weights, &mut sums[i * NR..], onto);
+            step.run((weights, apart), (&mut sums[i * NR..], deep));
         }
     }
 
@@ -332,27 +360,47 @@ impl Head {
     }
 }
 
-/// `c = a b`, or `c += a b`, for a few rows of [`NR`]; `a` holds `rows × depth` words.
-fn tile(word: Word, [rows, depth]: [usize; 2], a: Strided, b: &[f32], c: &mut [f32], onto: bool) {
-    assert!(b.len() >= depth * NR && c.len() >= rows * NR);
-    let c = c.as_mut_ptr();
-    let start = match onto {
-        true => Start::Tile(c, NR),
-        false => Start::zero(),
-    };
-    let tile = Tile {
-        rows,
-        depth,
-        word,
-        a,
-        b: b.as_ptr(),
-        c,
-        c_row: NR,
-        start,
-    };
-    // SAFETY: `b` and `c` were just measured; `a` lies within keys or values, which `Rows` or
-    // `Rounded` measured.
-    unsafe { tile.run() }
+/// `c = a b`, or `c += a b`, for a few rows of one panel or two.
+struct Step {
+    word: Word,
+    rows: usize,
+    /// Words of a row of `a`.
+    depth: usize,
+    a: Strided,
+    onto: bool,
+    panels: usize,
+}
+
+impl Step {
+    /// `b` and `c` come with what lies between the first panel's and the second's.
+    fn run(&self, (b, b_apart): (&[f32], usize), (c, c_apart): (&mut [f32], usize)) {
+        let more = self.panels - 1;
+        assert!(b.len() >= more * b_apart + self.depth * NR);
+        assert!(c.len() >= more * c_apart + self.rows * NR);
+        let c = c.as_mut_ptr();
+        let start = match self.onto {
+            true => Start::Tile(c, NR),
+            false => Start::zero(),
+        };
+        let tile = Tile {
+            rows: self.rows,
+            depth: self.depth,
+            word: self.word,
+            a: self.a,
+            b: b.as_ptr(),
+            c,
+            c_row: NR,
+            start,
+            beside: (more > 0).then_some(Beside {
+                b: b_apart,
+                c: c_apart,
+                start: if self.onto { c_apart } else { 0 },
+            }),
+        };
+        // SAFETY: `b` and `c` were just measured; `a` lies within keys or values, which `Rows`
+        // or `Rounded` measured.
+        unsafe { tile.run() }
+    }
 }
 
 /// Takes from queries, the first of which is `first`, the keys that stand after them: `scores`

@@ -20,7 +20,7 @@ use std::ops::{Deref, Range};
 
 use rayon::prelude::*;
 
-use super::gemm::{KC, MOST_ROWS, NR, Start, Strided, Tile, Word, even, row_runs};
+use super::gemm::{Beside, KC, MOST_ROWS, NR, Start, Strided, Tile, Word, even, row_runs};
 use super::memory::{Scratch, Shared, filled};
 use super::weights::Weights;
 use super::{pairs, simd, winograd};
@@ -507,10 +507,14 @@ impl Implicit<'_> {
             for top in rows.clone().step_by(high) {
                 let some = top..rows.end.min(top + high);
                 let left = self.left(some.clone(), done..done + taps.len(), word, &mut room);
-                for (panel, right) in panels.iter().zip(&rights) {
+                let mut at = 0;
+                while at < panels.len() {
+                    let beside = beside(&panels[at..], &rights[at..]);
                     for (from, len) in row_runs(some.len()) {
+                        let (panel, right) = (&panels[at], (&rights[at], beside));
                         self.tile(panel, right, left.below(from), top + from, len, done);
                     }
+                    at += 1 + usize::from(beside.is_some());
                 }
             }
             done += block;
@@ -580,8 +584,16 @@ impl Implicit<'_> {
     }
 
     /// Adds the products of the taps of `right`, which `done` come before, to `len` rows of a
-    /// panel, those from `row` on; `a` is what the weight has for them.
-    fn tile(&self, p: &Panel, right: &Right, a: Strided, row: usize, len: usize, done: usize) {
+    /// panel and what is beside it, those from `row` on; `a` is what the weight has for them.
+    fn tile(
+        &self,
+        p: &Panel,
+        (right, beside): (&Right, Option<Beside>),
+        a: Strided,
+        row: usize,
+        len: usize,
+        done: usize,
+    ) {
         let out = |j: usize| self.out.at(row * self.out_row + p.to[j]);
         let mut buffer = [0.0_f32; MOST_ROWS * NR];
         let (c, c_row) = match p.whole {
@@ -609,13 +621,14 @@ impl Implicit<'_> {
             }
             let tile = Tile {
                 rows: len,
-                depth: right.word.count(right.taps.len()),
+                depth: right.words(),
                 word: right.word,
                 a,
                 b: right.start,
                 c,
                 c_row,
                 start,
+                beside,
             };
             match right.packed {
                 true => tile.run(),
@@ -624,6 +637,19 @@ impl Implicit<'_> {
             each(&|out, tile| *out = *tile);
         }
     }
+}
+
+/// The second of these panels, where it is packed and written right behind the first.
+fn beside(panels: &[Panel], rights: &[Right]) -> Option<Beside> {
+    let ([one, two, ..], [first, second, ..]) = (panels, rights) else {
+        return None;
+    };
+    let follows = one.whole && two.whole && two.to[0] == one.to[0] + NR;
+    (follows && first.packed && second.packed).then(|| Beside {
+        b: first.words() * NR,
+        c: NR,
+        start: NR,
+    })
 }
 
 /// Whether rows of `n` numbers would push each other from the first cache: whether all begin in a
@@ -643,6 +669,13 @@ struct Right<'a> {
     taps: &'a [usize],
     word: Word,
     packed: bool,
+}
+
+impl Right<'_> {
+    /// How many words deep it is.
+    fn words(&self) -> usize {
+        self.word.count(self.taps.len())
+    }
 }
 
 impl Panel {

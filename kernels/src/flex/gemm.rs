@@ -11,7 +11,7 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub(crate) use tile::{MOST_ROWS, Start, Tile, Word, dots, row_runs};
+pub(crate) use tile::{Beside, MOST_ROWS, Start, Tile, Word, dots, row_runs};
 
 use half::bf16;
 use rayon::prelude::*;
@@ -326,7 +326,7 @@ impl Product<'_> {
         onto: Onto,
     ) {
         for ic in (0..self.m).step_by(MC) {
-            for j in (0..nc).step_by(NR) {
+            for j in (0..nc).step_by(2 * NR) {
                 for (i, rows) in row_runs(MC.min(self.m - ic)) {
                     let c = self.c.wrapping_add((ic + i) * self.c_row + jc + j);
                     let tile = Tile {
@@ -342,12 +342,17 @@ impl Product<'_> {
                             Onto::Sum => Start::Tile(c, self.c_row),
                             Onto::Row(row) => Start::Tile(row.wrapping_add(jc + j), 0),
                         },
+                        beside: (nc > j + NR).then_some(Beside {
+                            b: kc * NR,
+                            c: NR,
+                            start: NR,
+                        }),
                     };
                     // SAFETY: the tile lies within the matrices; a narrow one goes through
                     // a whole one on the stack.
                     unsafe {
-                        match NR.min(nc - j) {
-                            NR => tile.run(),
+                        match (2 * NR).min(nc - j) {
+                            NR | WIDE => tile.run(),
                             width => narrow(tile, width),
                         }
                     }
@@ -357,27 +362,36 @@ impl Product<'_> {
     }
 }
 
+/// Columns of the widest tile.
+const WIDE: usize = 2 * NR;
+
 /// Runs a tile of which only the first `width` columns exist.
 ///
 /// # Safety
 /// As [`Tile::run`], with rows of `width` in `c` and in a `start` that is a tile.
 unsafe fn narrow(mut tile: Tile, width: usize) {
-    let mut whole = [0.0_f32; MOST_ROWS * NR];
+    let mut whole = [0.0_f32; MOST_ROWS * WIDE];
     let buffer = whole.as_mut_ptr();
     let (c, c_row) = (tile.c, tile.c_row);
     if let Start::Tile(from, row) = tile.start {
         for i in 0..tile.rows {
             // SAFETY: `width` numbers in each row of the start, as the caller vouches.
-            unsafe { std::ptr::copy_nonoverlapping(from.add(i * row), buffer.add(i * NR), width) };
+            unsafe {
+                std::ptr::copy_nonoverlapping(from.add(i * row), buffer.add(i * WIDE), width);
+            }
         }
-        tile.start = Start::Tile(buffer, NR);
+        tile.start = Start::Tile(buffer, WIDE);
+        tile.beside = tile.beside.map(|beside| Beside {
+            start: NR,
+            ..beside
+        });
     }
-    (tile.c, tile.c_row) = (buffer, NR);
+    (tile.c, tile.c_row) = (buffer, WIDE);
     // SAFETY: the buffer is as large as any tile; its rows are copied to those of `c`.
     unsafe {
         tile.run();
         for i in 0..tile.rows {
-            std::ptr::copy_nonoverlapping(buffer.add(i * NR), c.add(i * c_row), width);
+            std::ptr::copy_nonoverlapping(buffer.add(i * WIDE), c.add(i * c_row), width);
         }
     }
 }

@@ -151,7 +151,10 @@ mod x86 {
     fn both(low: &[f32; WIDE], high: &[f32; WIDE]) -> __m512i {
         // SAFETY: both are sixteen numbers; all bits are integers.
         unsafe {
-            let (low, high) = (_mm512_loadu_ps(low.as_ptr()), _mm512_loadu_ps(high.as_ptr()));
+            let (low, high) = (
+                _mm512_loadu_ps(low.as_ptr()),
+                _mm512_loadu_ps(high.as_ptr()),
+            );
             std::mem::transmute(_mm512_cvtne2ps_pbh(high, low))
         }
     }

@@ -24,7 +24,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::conv::Sizes;
-use super::gemm::{NR, Start, Strided, Tile, Word, even, row_runs};
+use super::gemm::{Beside, NR, Start, Strided, Tile, Word, even, row_runs};
 use super::memory::{Scratch, Shared, filled};
 use super::simd::{madd, multiversion};
 use super::weights::Weights;
@@ -442,9 +442,10 @@ impl Block<'_> {
     /// Into `sums [output][lane]`.
     fn multiply(&self, sums: &mut [f32], lanes: usize) {
         let rows = sums.len() / lanes;
-        for (p, panel) in self.tiles.chunks(self.panel).enumerate() {
+        // Two panels at a time, and one where it is the last.
+        for (p, panels) in self.tiles.chunks(2 * self.panel).enumerate() {
             for (row, len) in row_runs(rows) {
-                let c = sums[row * lanes + p * NR..].as_mut_ptr();
+                let c = sums[row * lanes + p * 2 * NR..].as_mut_ptr();
                 let mut a = self.kernels;
                 a.start = a.start.wrapping_add(row * a.row);
                 let tile = Tile {
@@ -452,13 +453,18 @@ impl Block<'_> {
                     depth: self.depth,
                     word: Word::Single,
                     a,
-                    b: panel.as_ptr(),
+                    b: panels.as_ptr(),
                     c,
                     c_row: lanes,
                     start: match self.onto {
                         false => Start::zero(),
                         true => Start::Tile(c, lanes),
                     },
+                    beside: (panels.len() > self.panel).then_some(Beside {
+                        b: self.panel,
+                        c: NR,
+                        start: NR,
+                    }),
                 };
                 // SAFETY: the rows, the panel and the sums hold what the tile reaches.
                 unsafe { tile.run() };

@@ -20,7 +20,7 @@ pub(crate) enum Start {
     Column(*const f32),
 }
 
-static ZEROS: [f32; NR] = [0.0; NR];
+static ZEROS: [f32; 2 * NR] = [0.0; 2 * NR];
 
 impl Start {
     /// All zeros.
@@ -49,7 +49,9 @@ impl Word {
     }
 }
 
-/// One tile: `c[i][j] = start + Σ_p a[i][p] · b[p][j]` for `rows ≤` [`tallest`] and 16 columns.
+/// One tile: `c[i][j] = start + Σ_p a[i][p] · b[p][j]` for `rows ≤` [`tallest`] and 16 columns, or
+/// twice as many.
+#[derive(Clone, Copy)]
 pub(crate) struct Tile {
     pub(crate) rows: usize,
     /// Words of a row of `a`.
@@ -61,6 +63,17 @@ pub(crate) struct Tile {
     pub(crate) c: *mut f32,
     pub(crate) c_row: usize,
     pub(crate) start: Start,
+    /// Sixteen more columns, for which what is read of `a` serves too.
+    pub(crate) beside: Option<Beside>,
+}
+
+/// From a tile's first columns to the second ones.
+#[derive(Clone, Copy)]
+pub(crate) struct Beside {
+    pub(crate) b: usize,
+    pub(crate) c: usize,
+    /// In a start that is a tile.
+    pub(crate) start: usize,
 }
 
 /// Where row `i` of a tile's left side begins, counted from `a`.
@@ -139,6 +152,35 @@ impl Tile {
         unsafe { self.run_on(Table(rows.as_ptr())) }
     }
 
+    /// The second columns alone.
+    fn second(&self, beside: Beside) -> Self {
+        Self {
+            b: self.b.wrapping_add(beside.b),
+            c: self.c.wrapping_add(beside.c),
+            start: match self.start {
+                Start::Tile(from, row) => Start::Tile(from.wrapping_add(beside.start), row),
+                column => column,
+            },
+            beside: None,
+            ..*self
+        }
+    }
+
+    /// `rows` rows from `i` on.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn part(&self, i: usize, rows: usize) -> Self {
+        Self {
+            rows,
+            a: self.a.below(i),
+            c: self.c.wrapping_add(i * self.c_row),
+            start: match self.start {
+                Start::Tile(from, row) => Start::Tile(from.wrapping_add(i * row), row),
+                Start::Column(from) => Start::Column(from.wrapping_add(i)),
+            },
+            ..*self
+        }
+    }
+
     #[inline(always)]
     unsafe fn run_on<R: RightRows>(&self, right: R) {
         // SAFETY: the pointers are the caller's promise, the CPU is asked.
@@ -147,10 +189,19 @@ impl Tile {
             match (self.word, isa::level()) {
                 (Word::Pair, Level::Bf16) => return x86::pairs(self, right),
                 (Word::Single, Level::Bf16 | Level::Avx512) => return x86::wide(self, right),
-                (Word::Single, Level::Avx2) => return x86::narrow(self, right),
+                (Word::Single, Level::Avx2) => {
+                    x86::narrow(self, right);
+                    if let Some(beside) = self.beside {
+                        x86::narrow(&self.second(beside), right);
+                    }
+                    return;
+                }
                 _ => {}
             }
             portable::tile(self, right);
+            if let Some(beside) = self.beside {
+                portable::tile(&self.second(beside), right);
+            }
         }
     }
 }
@@ -249,6 +300,7 @@ mod tests {
             c: out.as_mut_ptr(),
             c_row: NR,
             start: Start::Column(b.as_ptr()),
+            beside: None,
         });
         out
     }
@@ -319,6 +371,44 @@ mod tests {
                     "{rows} rows, {i}, {j}: {got}, {want}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn columns_beside_others_are_those_of_a_tile_of_their_own() {
+        let (a, b) = (numbers(MOST_ROWS * 50, 4), numbers(2 * 50 * NR, 5));
+        for (word, rows) in [1, 12, 13, 24]
+            .map(|rows| [(Word::Single, rows), (Word::Pair, rows)])
+            .concat()
+        {
+            let of = |b: &[f32], beside| {
+                let mut out = vec![0.5; 2 * MOST_ROWS * NR];
+                let tile = Tile {
+                    rows: rows.min(tallest()),
+                    depth: 50,
+                    word,
+                    a: Strided::rows(&a, 50),
+                    b: b.as_ptr(),
+                    c: out.as_mut_ptr(),
+                    c_row: NR,
+                    start: Start::Tile(out.as_ptr(), NR),
+                    beside,
+                };
+                // SAFETY: all vectors are as large as the sizes say.
+                unsafe { tile.run() };
+                out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let (half, whole) = (50 * NR, MOST_ROWS * NR);
+            let both = of(
+                &b,
+                Some(Beside {
+                    b: half,
+                    c: whole,
+                    start: whole,
+                }),
+            );
+            let alone = [of(&b, None), of(&b[half..], None)].map(|out| out[..whole].to_vec());
+            assert_eq!(both, alone.concat(), "{word:?}, {rows} rows");
         }
     }
 

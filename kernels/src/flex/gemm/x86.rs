@@ -4,20 +4,22 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{Adjacent, Apart, LeftRows, RightRows, Start, Tile};
+use super::tile::{Adjacent, Apart, Beside, LeftRows, RightRows, Start, Tile};
 
 /// Calls `$tile` for the tile's number of rows, of those that are listed.
 macro_rules! by_rows {
-    ($tile:ident, $t:expr, $left:expr, $right:expr, [$($rows:literal)*], $most:literal) => {
+    ([$($rows:literal)*] $most:literal, $tile:ident, $t:expr, $left:expr, $right:expr) => {
         match $t.rows {
-            $($rows => $tile::<$rows, _, R>($t, $left, $right),)*
-            _ => $tile::<$most, _, R>($t, $left, $right),
+            $($rows => $tile::<$rows, _, _>($t, $left, $right),)*
+            _ => $tile::<$most, _, _>($t, $left, $right),
         }
     };
-    (512, $tile:ident, $t:expr, $left:expr, $right:expr) => {
+    (6, $($rest:tt)*) => { by_rows!([1 2 3 4 5] 6, $($rest)*) };
+    (12, $($rest:tt)*) => { by_rows!([1 2 3 4 5 6 7 8 9 10 11] 12, $($rest)*) };
+    (24, $($rest:tt)*) => {
         by_rows!(
-            $tile, $t, $left, $right,
-            [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23], 24
+            [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23] 24,
+            $($rest)*
         )
     };
 }
@@ -29,7 +31,7 @@ macro_rules! by_rows {
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn narrow<R: RightRows>(t: &Tile, right: R) {
     // SAFETY: as the caller promises.
-    unsafe { by_rows!(tile_256, t, Apart(t.a.row), right, [1 2 3 4 5], 6) }
+    unsafe { by_rows!(6, tile_256, t, Apart(t.a.row), right) }
 }
 
 /// At most 24 rows.
@@ -40,9 +42,17 @@ pub(super) unsafe fn narrow<R: RightRows>(t: &Tile, right: R) {
 pub(super) unsafe fn wide<R: RightRows>(t: &Tile, right: R) {
     // SAFETY: as the caller promises.
     unsafe {
-        match t.a.row {
-            1 => by_rows!(512, tile_512, t, Adjacent, right),
-            _ => by_rows!(512, tile_512, t, Apart(t.a.row), right),
+        match (t.beside, t.a.row) {
+            (None, 1) => by_rows!(24, tile_512, t, Adjacent, right),
+            (None, row) => by_rows!(24, tile_512, t, Apart(row), right),
+            (Some(beside), row) => {
+                for part in halves(t) {
+                    match row {
+                        1 => by_rows!(12, two_512, &part, Adjacent, (right, beside)),
+                        _ => by_rows!(12, two_512, &part, Apart(row), (right, beside)),
+                    }
+                }
+            }
         }
     }
 }
@@ -55,11 +65,30 @@ pub(super) unsafe fn wide<R: RightRows>(t: &Tile, right: R) {
 pub(super) unsafe fn pairs<R: RightRows>(t: &Tile, right: R) {
     // SAFETY: as the caller promises.
     unsafe {
-        match t.a.row {
-            1 => by_rows!(512, tile_pairs, t, Adjacent, right),
-            _ => by_rows!(512, tile_pairs, t, Apart(t.a.row), right),
+        match (t.beside, t.a.row) {
+            (None, 1) => by_rows!(24, tile_pairs, t, Adjacent, right),
+            (None, row) => by_rows!(24, tile_pairs, t, Apart(row), right),
+            (Some(beside), row) => {
+                for part in halves(t) {
+                    match row {
+                        1 => by_rows!(12, two_pairs, &part, Adjacent, (right, beside)),
+                        _ => by_rows!(12, two_pairs, &part, Apart(row), (right, beside)),
+                    }
+                }
+            }
         }
     }
+}
+
+/// The tile in parts of at most 12 rows, as tiles of 32 columns have.
+fn halves(t: &Tile) -> impl Iterator<Item = Tile> {
+    let high = match t.rows {
+        0..=12 => t.rows,
+        rows => rows.div_ceil(2),
+    };
+    [t.part(0, high), t.part(high, t.rows - high)]
+        .into_iter()
+        .filter(|part| part.rows > 0)
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -100,11 +129,7 @@ unsafe fn tile_256<const M: usize, L: LeftRows, R: RightRows>(t: &Tile, left: L,
 macro_rules! tile_of_512 {
     ($name:ident, $features:literal, $add:expr) => {
         #[target_feature(enable = $features)]
-        unsafe fn $name<const M: usize, L: LeftRows, R: RightRows>(
-            t: &Tile,
-            left: L,
-            right: R,
-        ) {
+        unsafe fn $name<const M: usize, L: LeftRows, R: RightRows>(t: &Tile, left: L, right: R) {
             let mut acc = [_mm512_setzero_ps(); M];
             // SAFETY: all addresses are those that `Tile::run` asks for.
             unsafe {
@@ -131,8 +156,79 @@ macro_rules! tile_of_512 {
         }
     };
 }
+
+/// Defines a tile of two AVX-512 vectors a row: a broadcast serves both. Products of pairs wait for
+/// one each, and take a third longer in tiles of one vector.
+macro_rules! two_of_512 {
+    ($name:ident, $features:literal, $add:expr) => {
+        #[target_feature(enable = $features)]
+        unsafe fn $name<const M: usize, L: LeftRows, R: RightRows>(
+            t: &Tile,
+            left: L,
+            (right, beside): (R, Beside),
+        ) {
+            let mut acc = [[_mm512_setzero_ps(); 2]; M];
+            // SAFETY: all addresses are those that `Tile::run` asks for.
+            unsafe {
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    *acc = match t.start {
+                        Start::Tile(from, row) => {
+                            let from = from.add(i * row);
+                            [
+                                _mm512_loadu_ps(from),
+                                _mm512_loadu_ps(from.add(beside.start)),
+                            ]
+                        }
+                        Start::Column(from) => [_mm512_set1_ps(*from.add(i)); 2],
+                    };
+                }
+                let rows: [*const f32; M] = std::array::from_fn(|i| t.a.start.add(left.at(i)));
+                let mut step = 0;
+                for p in 0..t.depth {
+                    let b = t.b.add(right.at(p));
+                    let (b0, b1) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(beside.b)));
+                    for (row, acc) in rows.iter().zip(&mut acc) {
+                        let a = shared(row.add(step));
+                        acc[0] = ($add)(acc[0], a, b0);
+                        acc[1] = ($add)(acc[1], a, b1);
+                    }
+                    step += t.a.col;
+                }
+                for (i, acc) in acc.iter().enumerate() {
+                    let to = t.c.add(i * t.c_row);
+                    _mm512_storeu_ps(to, acc[0]);
+                    _mm512_storeu_ps(to.add(beside.c), acc[1]);
+                }
+            }
+        }
+    };
+}
+
+/// A word in every lane of a register, for more than one product: the compiler would rather
+/// broadcast it again for each.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn shared(word: *const f32) -> __m512 {
+    let lanes;
+    // SAFETY: the caller vouches for the word; nothing is written.
+    unsafe {
+        std::arch::asm!(
+            "vbroadcastss {lanes}, dword ptr [{word}]",
+            lanes = out(zmm_reg) lanes,
+            word = in(reg) word,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    lanes
+}
+
 tile_of_512!(tile_512, "avx512f", |sum, a, b| _mm512_fmadd_ps(a, b, sum));
 tile_of_512!(tile_pairs, "avx512f,avx512bf16", |sum, a, b| {
+    _mm512_dpbf16_ps(sum, pairs_of(a), pairs_of(b))
+});
+
+two_of_512!(two_512, "avx512f", |sum, a, b| _mm512_fmadd_ps(a, b, sum));
+two_of_512!(two_pairs, "avx512f,avx512bf16", |sum, a, b| {
     _mm512_dpbf16_ps(sum, pairs_of(a), pairs_of(b))
 });
 
