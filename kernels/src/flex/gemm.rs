@@ -325,8 +325,13 @@ impl Product<'_> {
         kc: usize,
         onto: Onto,
     ) {
+        // Of single numbers one panel stays in the first cache, and two do not.
+        let wide = match self.word() {
+            Word::Single => NR,
+            Word::Pair => WIDE,
+        };
         for ic in (0..self.m).step_by(MC) {
-            for j in (0..nc).step_by(2 * NR) {
+            for j in (0..nc).step_by(wide) {
                 for (i, rows) in row_runs(MC.min(self.m - ic)) {
                     let c = self.c.wrapping_add((ic + i) * self.c_row + jc + j);
                     let tile = Tile {
@@ -342,7 +347,7 @@ impl Product<'_> {
                             Onto::Sum => Start::Tile(c, self.c_row),
                             Onto::Row(row) => Start::Tile(row.wrapping_add(jc + j), 0),
                         },
-                        beside: (nc > j + NR).then_some(Beside {
+                        beside: (wide.min(nc - j) > NR).then_some(Beside {
                             b: kc * NR,
                             c: NR,
                             start: NR,
@@ -351,7 +356,7 @@ impl Product<'_> {
                     // SAFETY: the tile lies within the matrices; a narrow one goes through
                     // a whole one on the stack.
                     unsafe {
-                        match (2 * NR).min(nc - j) {
+                        match wide.min(nc - j) {
                             NR | WIDE => tile.run(),
                             width => narrow(tile, width),
                         }
