@@ -211,6 +211,23 @@ impl Panel {
     }
 }
 
+/// Room for a block of keys and two panels.
+struct Room {
+    /// Scores, then weights, a panel after the other.
+    scores: Scratch,
+    /// Weights in pairs.
+    joined: Scratch,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self {
+            scores: Scratch::new(2 * KEYS * NR),
+            joined: Scratch::new(KEYS * NR),
+        }
+    }
+}
+
 impl Head {
     /// Computes some panels; no other task has them.
     fn run(&self, panels: Range<usize>) {
@@ -219,7 +236,7 @@ impl Head {
         let (wide, deep) = (s.word.count(s.width) * NR, s.values * NR);
         let mut queries = Scratch::new(panels.len() * wide);
         let mut sums = Scratch::new(panels.len() * deep);
-        let mut scores = Scratch::new(2 * KEYS * NR);
+        let mut room = Room::new();
         let mut lines = Scratch::new(s.width * NR);
         for (i, panel) in panels.iter().enumerate() {
             let queries = &mut queries[i * wide..][..wide];
@@ -238,7 +255,7 @@ impl Head {
                 let last = two[two.len() - 1].first + NR - 1;
                 let seen = s.seen(last).saturating_sub(at).min(KEYS);
                 if seen > 0 {
-                    self.block(two, at..at + seen, queries, &mut scores, sums);
+                    self.block(two, at..at + seen, queries, &mut room, sums);
                 }
             }
         }
@@ -271,12 +288,12 @@ impl Head {
         two: &mut [Panel],
         keys: Range<usize>,
         queries: &[f32],
-        scores: &mut [f32],
+        room: &mut Room,
         sums: &mut [f32],
     ) {
         let (at, size) = (keys.start, keys.len() * NR);
-        self.score(keys, two.len(), queries, scores);
-        let each = scores.chunks_mut(KEYS * NR);
+        self.score(keys, two.len(), queries, &mut room.scores);
+        let each = room.scores.chunks_mut(KEYS * NR);
         let each = each.zip(sums.chunks_mut((self.s.values * NR).max(1)));
         for (panel, (scores, sums)) in two.iter_mut().zip(each) {
             let rows = scores[..size].as_chunks_mut().0;
@@ -288,7 +305,7 @@ impl Head {
                 rescale(sums.as_chunks_mut().0, &factor);
             }
         }
-        self.collect(at, [two.len(), size], scores, sums);
+        self.collect(at, [two.len(), size], room, sums);
     }
 
     /// `scores = K Qᵀ` of some keys, for one panel or two.
@@ -315,19 +332,18 @@ impl Head {
 
     /// `sums += Vᵀ weights` over the keys from `at` on, whose weights fill `size`, for one panel or
     /// two; the first block finds nothing there yet.
-    fn collect(&self, at: usize, [panels, size]: [usize; 2], weights: &[f32], sums: &mut [f32]) {
+    fn collect(&self, at: usize, [panels, size]: [usize; 2], room: &mut Room, sums: &mut [f32]) {
         let word = self.s.word;
-        let mut joined = [0.0; KEYS * NR];
         let (from, depth, weights, apart) = match word {
-            Word::Single => (at, size / NR, weights, KEYS * NR),
+            Word::Single => (at, size / NR, &room.scores, KEYS * NR),
             Word::Pair => {
                 let depth = word.count(size / NR);
                 let apart = KEYS / 2 * NR;
                 for i in 0..panels {
-                    let weights = &weights[i * KEYS * NR..][..size];
-                    pairs::join_lines(weights, NR, &mut joined[i * apart..][..depth * NR]);
+                    let weights = &room.scores[i * KEYS * NR..][..size];
+                    pairs::join_lines(weights, NR, &mut room.joined[i * apart..][..depth * NR]);
                 }
-                (at / 2, depth, &joined[..], apart)
+                (at / 2, depth, &room.joined, apart)
             }
         };
         let deep = self.s.values * NR;

@@ -49,6 +49,11 @@ pub(crate) fn join_one(low: &[f32], out: &mut [f32]) {
 
 /// Words of neighbouring lines of `width` numbers; the last of an odd number is paired with zeros.
 pub(crate) fn join_lines(lines: &[f32], width: usize, out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if multiplies_bf16() && width == x86::WIDE {
+        // SAFETY: as above.
+        return unsafe { x86::join_lines(lines, out) };
+    }
     for (two, out) in lines.chunks(2 * width).zip(out.chunks_exact_mut(width)) {
         match two.split_at_checked(width) {
             Some((low, high)) if !high.is_empty() => join(low, high, out),
@@ -130,10 +135,10 @@ pub(crate) fn copy(line: &[bf16], out: &mut [f32]) {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{join_each, pack_each};
+    use super::{join_each, join_one, pack_each};
 
     /// Words of a line.
-    const WIDE: usize = 16;
+    pub(super) const WIDE: usize = 16;
 
     /// Where each half of a word comes from: all lower ones stand before all upper ones.
     const BESIDE: [i16; 32] = {
@@ -174,6 +179,26 @@ mod x86 {
             }
         }
         join_each(last_low, last_high, last);
+    }
+
+    /// Lines of [`WIDE`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(super) fn join_lines(lines: &[f32], out: &mut [f32]) {
+        let (lines, _) = lines.as_chunks::<WIDE>();
+        let (twos, last) = lines.as_chunks::<2>();
+        let (out, _) = out.as_chunks_mut::<WIDE>();
+        let (joined, rest) = out.split_at_mut(twos.len());
+        // SAFETY: `BESIDE` is 32 numbers, each line sixteen words.
+        unsafe {
+            let beside = _mm512_loadu_si512(BESIDE.as_ptr().cast());
+            for ([low, high], out) in twos.iter().zip(joined) {
+                let words = _mm512_permutexvar_epi16(beside, both(low, high));
+                _mm512_storeu_si512(out.as_mut_ptr().cast(), words);
+            }
+        }
+        if let ([low], [out, ..]) = (last, rest) {
+            join_one(low, out);
+        }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
@@ -230,6 +255,24 @@ mod tests {
             pack_twos(twos, &mut outs[0]);
             pack_each(twos, &mut outs[1]);
             assert_eq!(outs[0], outs[1]);
+        }
+    }
+
+    #[test]
+    fn lines_of_sixteen_are_paired_as_others_are() {
+        let lines: Vec<f32> = (0..5 * 16).map(|i| (i as f32 - 31.7) * 1.01).collect();
+        let mut out = vec![7.0; 3 * 16];
+        for count in [1, 2, 5] {
+            join_lines(&lines[..count * 16], 16, &mut out);
+            for (i, two) in lines[..count * 16].chunks(32).enumerate() {
+                let mut want = [0.0; 16];
+                match two.split_at_checked(16) {
+                    Some((low, [])) => join_one(low, &mut want),
+                    Some((low, high)) => join_each(low, high, &mut want),
+                    None => unreachable!(),
+                }
+                assert_eq!(out[i * 16..][..16], want);
+            }
         }
     }
 
