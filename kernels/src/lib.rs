@@ -25,7 +25,7 @@ use burn::tensor::{DType, Tensor};
 
 use crate::count::counted;
 pub use crate::count::{Dispatches, dispatches};
-use crate::ops::{AttentionOptions, ConvOptions, LdmOps, NormOptions};
+use crate::ops::{AttentionOptions, ConvOptions, LdmFused, LdmOps, NormOptions};
 
 /// Zero rows and columns added around a picture before a convolution, in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -178,6 +178,86 @@ pub fn conv2d(
     ))
 }
 
+/// [`conv2d`] plus `onto`, which is as its result or `[b, o, 1, 1]`.
+///
+/// On the CPU, where nothing asks for gradients, it is added to what is being written.
+pub fn conv2d_onto(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: Padding,
+    onto: Tensor<4>,
+) -> Tensor<4> {
+    if !(fuses(&x) && weighs(&weight) && bias.as_ref().is_none_or(ours) && ours(&onto)) {
+        return conv2d(x, weight, bias, stride, padding) + onto;
+    }
+    check_conv(x.dims(), weight.dims(), stride, padding);
+    counted(true);
+    let bias = or_zeros(bias, &weight, weight.dims()[0]);
+    Tensor::from_dispatch(Dispatch::ldm_conv2d_onto(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        onto.into_dispatch(),
+        ConvOptions { stride, padding },
+    ))
+}
+
+/// [`conv2d`] of stride 1 over `x [b, c, h, w]` with each pixel made two by two:
+/// `[b, o, 2h + top + bottom − kh + 1, 2w + left + right − kw + 1]`.
+///
+/// On the CPU, where nothing asks for gradients, the larger picture is never made.
+pub fn conv2d_doubled(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    padding: Padding,
+) -> Tensor<4> {
+    if !(fuses(&x) && weighs(&weight) && bias.as_ref().is_none_or(ours)) {
+        return conv2d(reference::double(x), weight, bias, 1, padding);
+    }
+    let [b, c, h, w] = x.dims();
+    check_conv([b, c, 2 * h, 2 * w], weight.dims(), 1, padding);
+    counted(true);
+    let bias = or_zeros(bias, &weight, weight.dims()[0]);
+    Tensor::from_dispatch(Dispatch::ldm_conv2d_doubled(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        ConvOptions { stride: 1, padding },
+    ))
+}
+
+/// [`linear`] plus `onto [.., out]`, as [`conv2d_onto`].
+pub fn linear_onto<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    onto: Tensor<D>,
+) -> Tensor<D> {
+    if !(fuses(&x) && weighs(&weight) && bias.as_ref().is_none_or(ours) && ours(&onto)) {
+        return linear(x, weight, bias) + onto;
+    }
+    let [inner, outer] = weight.dims();
+    let mut dims = x.dims();
+    assert_eq!(
+        dims[D - 1],
+        inner,
+        "a linear layer takes the width of its weight"
+    );
+    dims[D - 1] = outer;
+    assert_eq!(onto.dims(), dims, "what is added is as the result");
+    counted(true);
+    let bias = or_zeros(bias, &weight, outer);
+    Tensor::from_dispatch(Dispatch::ldm_linear_onto(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        onto.into_dispatch(),
+    ))
+}
+
 /// `x [.., in] · weight [in, out] + bias [out]` → `[.., out]`; weights of half precision as for
 /// [`conv2d`].
 pub fn linear<const D: usize>(
@@ -292,6 +372,12 @@ fn or_zeros<const D: usize>(bias: Option<Tensor<1>>, beside: &Tensor<D>, n: usiz
 /// Whether a kernel of ours serves this tensor: f32 on the CPU.
 fn ours<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && on_cpu(x.device().as_dispatch())
+}
+
+/// Whether steps that start from this tensor may go together: it is f32 on the CPU and nothing asks
+/// for gradients.
+fn fuses<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && matches!(x.device().as_dispatch(), DispatchDevice::Flex(_))
 }
 
 /// Whether a kernel of ours takes this as the weight of a layer: f32 on the CPU, or half

@@ -90,6 +90,36 @@ pub(crate) trait LdmOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
+/// Steps that go together without what would lie between them; the bits are those of the steps one
+/// by one. No gradients: with these the steps are taken apart.
+#[backend_extension(Flex)]
+pub(crate) trait LdmFused: Backend {
+    /// [`LdmOps::ldm_conv2d`], to which `plus` is added: `[b, o, h, w]`, or `[b, o, 1, 1]`.
+    fn ldm_conv2d_onto(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        plus: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self>;
+
+    /// [`LdmOps::ldm_conv2d`] of `x` with each pixel made two by two.
+    fn ldm_conv2d_doubled(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self>;
+
+    /// [`LdmOps::ldm_linear`], to which `plus [.., out]` is added.
+    fn ldm_linear_onto(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        plus: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
 /// Gradients of [`LdmOps`] with respect to their tensors, given that of the output, `dy`.
 ///
 /// Where an operation has three, `needed` says which are wanted; the others are `None`.

@@ -143,3 +143,11 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     let later = later.unsqueeze::<4>().expand(scores.dims());
     activation::softmax(scores.mask_fill(later, f32::NEG_INFINITY), 3).matmul(v)
 }
+
+/// Each pixel becomes two by two: `x [b, c, h, w]` → `[b, c, 2h, 2w]`.
+pub fn double(x: Tensor<4>) -> Tensor<4> {
+    let [b, c, h, w] = x.dims();
+    // A view repeated, not burn's `interpolate`: that has no gradient on every backend.
+    let x: Tensor<6> = x.reshape([b, c, h, 1, w, 1]).expand([b, c, h, 2, w, 2]);
+    x.reshape([b, c, 2 * h, 2 * w])
+}

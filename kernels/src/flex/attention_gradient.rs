@@ -78,6 +78,7 @@ impl<'a> Pair<'a> {
             b: RightSide::Matrix(b),
             c,
             c_row: s.keys,
+            plus: None,
         };
         // SAFETY: `scores` holds a block of rows.
         unsafe { product.run(Onto::Zero) };
@@ -112,6 +113,7 @@ impl<'a> Pair<'a> {
                         b: RightSide::Matrix(b),
                         c,
                         c_row: n,
+                        plus: None,
                     }
                     .run(onto)
                 };

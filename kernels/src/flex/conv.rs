@@ -265,11 +265,72 @@ fn bordered<'a>(
     Source::Copied(out)
 }
 
-/// `x [b, c, h, w] ∗ weight [o, c, kh, kw] + bias [o]` → `[b, o, oh, ow]`.
-pub(crate) fn forward(x: &[f32], weight: Weights<'_>, bias: &[f32], s: Sizes) -> Vec<f32> {
-    match winograd::suits(&s) {
-        true => winograd::forward(x, weight, bias, s),
-        false => direct(x, weight, bias, s),
+/// What is added to a result `[b, o, oh, ow]`.
+#[derive(Clone, Copy)]
+pub(crate) enum Plus<'a> {
+    Nothing,
+    /// As large as the result.
+    Picture(&'a [f32]),
+    /// `[b, o]`: to all pixels alike.
+    Channels(&'a [f32]),
+}
+
+impl Plus<'_> {
+    /// Adds it to some numbers of plane `plane`, from `at` of the whole result on.
+    #[inline]
+    pub(super) fn add(self, plane: usize, at: usize, to: &mut [f32]) {
+        match self {
+            Self::Nothing => {}
+            Self::Picture(all) => simd::add(&all[at..at + to.len()], to),
+            Self::Channels(all) => to.iter_mut().for_each(|y| *y += all[plane]),
+        }
+    }
+}
+
+/// `x [b, c, h, w] ∗ weight [o, c, kh, kw] + bias [o]`, and then `plus` → `[b, o, oh, ow]`.
+pub(crate) fn forward(
+    x: &[f32],
+    weight: Weights<'_>,
+    bias: &[f32],
+    s: Sizes,
+    plus: Plus<'_>,
+) -> Vec<f32> {
+    if winograd::suits(&s) {
+        return winograd::forward(winograd::Picture::Whole(x), weight, bias, s, plus);
+    }
+    let mut y = direct(x, weight, bias, s);
+    if !matches!(plus, Plus::Nothing) {
+        let pixels = s.pixels().max(1);
+        let planes = y.par_chunks_exact_mut(pixels).enumerate();
+        planes.for_each(|(i, plane)| plus.add(i, i * pixels, plane));
+    }
+    y
+}
+
+/// [`forward`] of a picture of half this height and width with each pixel made two by two.
+pub(crate) fn doubled(x: &[f32], weight: Weights<'_>, bias: &[f32], s: Sizes) -> Vec<f32> {
+    if winograd::suits(&s) {
+        let x = winograd::Picture::Half(x);
+        return winograd::forward(x, weight, bias, s, Plus::Nothing);
+    }
+    let (width, small) = (s.width.max(1), (s.width / 2).max(1));
+    let whole = filled(4 * x.len(), |whole| {
+        whole
+            .par_chunks_exact_mut(2 * width)
+            .zip(x.par_chunks_exact(small))
+            .for_each(|(two, row)| {
+                let (first, second) = two.split_at_mut(width);
+                double(row, first);
+                second.copy_from_slice(first);
+            });
+    });
+    forward(&whole, weight, bias, s, Plus::Nothing)
+}
+
+/// Each number twice.
+pub(super) fn double(row: &[f32], out: &mut [f32]) {
+    for (two, x) in out.as_chunks_mut::<2>().0.iter_mut().zip(row) {
+        *two = [*x; 2];
     }
 }
 
@@ -296,7 +357,8 @@ pub(crate) fn input_gradient(dy: &[f32], weight: &[f32], s: Sizes) -> Vec<f32> {
         Some(turned) if winograd::suits(&turned) => {
             let weight = turn_kernels(weight, &s);
             let weight = Weights::F32(&weight);
-            winograd::forward(dy, weight, &vec![0.0; s.channels], turned)
+            let dy = winograd::Picture::Whole(dy);
+            winograd::forward(dy, weight, &vec![0.0; s.channels], turned, Plus::Nothing)
         }
         _ => input_gradient_by_phase(dy, weight, s),
     }

@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use super::memory::Scratch;
 use super::pairs;
+use super::simd;
 use super::transpose::transpose;
 use super::weights::Weights;
 
@@ -139,6 +140,8 @@ pub(crate) struct Product<'a> {
     pub(crate) b: RightSide<'a>,
     pub(crate) c: *mut f32,
     pub(crate) c_row: usize,
+    /// What is added to the finished sums: `m` rows of `n` as far apart as those of `c`.
+    pub(crate) plus: Option<*const f32>,
 }
 
 /// What a product is added to.
@@ -227,7 +230,7 @@ unsafe fn pack_left_block(a: Strided, m: usize, (pc, kc): (usize, usize), out: &
 
 impl Product<'_> {
     /// # Safety
-    /// `a`, `b` and `onto` hold what their sizes say; no one else touches `c`.
+    /// `a`, `b`, `onto` and `plus` hold what their sizes say; no one else touches `c`.
     pub(crate) unsafe fn run(&self, onto: Onto) {
         let depth = even(self.k, KC);
         let mut right = Scratch::new(depth * self.n.min(NC).next_multiple_of(NR));
@@ -251,6 +254,9 @@ impl Product<'_> {
                     self.pack(&mut right, jc, nc, pc, kc);
                     let onto = if pc == 0 { onto } else { Onto::Sum };
                     self.block(left, &right, (jc, nc), kc, onto);
+                    if let Some(plus) = self.plus.filter(|_| pc + kc == self.k) {
+                        self.add(plus, jc, nc);
+                    }
                 }
             }
         }
@@ -306,6 +312,21 @@ impl Product<'_> {
                     spread(&room[..whole], out, kc, p);
                 }
             }
+        }
+    }
+
+    /// Adds `nc` columns from `jc` on, while they are in the cache.
+    unsafe fn add(&self, plus: *const f32, jc: usize, nc: usize) {
+        for i in 0..self.m {
+            let at = i * self.c_row + jc;
+            // SAFETY: both have this row, which this product alone writes.
+            let (row, plus) = unsafe {
+                (
+                    std::slice::from_raw_parts_mut(self.c.add(at), nc),
+                    std::slice::from_raw_parts(plus.add(at), nc),
+                )
+            };
+            simd::add(plus, row);
         }
     }
 
@@ -461,6 +482,7 @@ mod tests {
                     b: RightSide::Matrix(b),
                     c: c.as_mut_ptr(),
                     c_row: n,
+                    plus: None,
                 };
                 for (i, onto) in [Onto::Row(bias.as_ptr()), Onto::Sum]
                     .into_iter()

@@ -18,12 +18,13 @@ const PART: usize = 512;
 /// Partial gradients at most.
 const PARTS: usize = 8;
 
-/// `x [rows, in] · weight [in, out] + bias [out]`.
+/// `x [rows, in] · weight [in, out] + bias [out]`, and then `plus [rows, out]`.
 pub(crate) fn forward(
     x: &[f32],
     weight: Weights<'_>,
     bias: &[f32],
     [inner, outer]: [usize; 2],
+    plus: Option<&[f32]>,
 ) -> Vec<f32> {
     let rows = x.len() / inner.max(1);
     let onto = Onto::Row(bias.as_ptr());
@@ -35,10 +36,10 @@ pub(crate) fn forward(
             rows: inner,
         };
         let x = pairs::pack_rows(x, inner);
-        return by_rows(rows, &x, [inner.div_ceil(2), outer], right, onto);
+        return by_rows(rows, &x, [inner.div_ceil(2), outer], right, onto, plus);
     }
     let right = RightSide::weights(weight, outer);
-    by_rows(rows, x, [inner, outer], right, onto)
+    by_rows(rows, x, [inner, outer], right, onto, plus)
 }
 
 /// The gradient of `x`: `dy · weightᵀ`.
@@ -50,6 +51,7 @@ pub(crate) fn input_gradient(dy: &[f32], weight: &[f32], [inner, outer]: [usize;
         [outer, inner],
         right,
         Onto::Zero,
+        None,
     )
 }
 
@@ -81,7 +83,12 @@ fn by_rows(
     [k, n]: [usize; 2],
     right: RightSide<'_>,
     onto: Onto,
+    plus: Option<&[f32]>,
 ) -> Vec<f32> {
+    assert!(
+        plus.is_none_or(|plus| plus.len() == rows * n),
+        "as many as there are results"
+    );
     let right = Right(right, onto);
     let high = even(rows, ROWS);
     let row_tasks = rows.div_ceil(high.max(1));
@@ -110,6 +117,7 @@ fn by_rows(
                     b,
                     c: out.at(top * n + from),
                     c_row: n,
+                    plus: plus.map(|plus| plus[top * n + from..].as_ptr()),
                 };
                 // SAFETY: tasks differ in rows or columns; both sides and `onto` hold theirs.
                 unsafe { product.run(onto) };
@@ -167,6 +175,7 @@ pub(crate) fn weight_gradient(x: &[f32], dy: &[f32], [inner, outer]: [usize; 2])
             b: RightSide::Matrix(b),
             c,
             c_row: outer,
+            plus: None,
         };
         // SAFETY: tasks differ in part or in rows `top..top + m` of the gradient.
         unsafe { product.run(Onto::Zero) };

@@ -26,10 +26,11 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{Flex, FlexTensor, Layout};
 
+use self::conv::Plus;
 use self::gemm::Word;
 use self::weights::Weights;
 use crate::isa::multiplies_bf16;
-use crate::ops::{AttentionOptions, ConvOptions, LdmGradients, LdmOps, NormOptions};
+use crate::ops::{AttentionOptions, ConvOptions, LdmFused, LdmGradients, LdmOps, NormOptions};
 
 /// A tensor whose numbers lie in order, and its sizes.
 struct View(FlexTensor);
@@ -191,7 +192,13 @@ impl LdmOps for Flex {
         let [x, weight, bias] = [x, weight, bias].map(View::new);
         let sizes = conv_sizes(&x, &weight, options);
         let [h, w] = sizes.out();
-        let y = conv::forward(x.values(), weight.weights(), bias.values(), sizes);
+        let y = conv::forward(
+            x.values(),
+            weight.weights(),
+            bias.values(),
+            sizes,
+            Plus::Nothing,
+        );
         tensor(y, [sizes.images, sizes.outputs, h, w])
     }
 
@@ -201,7 +208,13 @@ impl LdmOps for Flex {
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         let [x, weight, bias] = [x, weight, bias].map(View::new);
-        let y = linear::forward(x.values(), weight.weights(), bias.values(), weight.dims());
+        let y = linear::forward(
+            x.values(),
+            weight.weights(),
+            bias.values(),
+            weight.dims(),
+            None,
+        );
         let mut shape = x.0.layout().shape().clone();
         let last = shape.num_dims() - 1;
         shape[last] = weight.dims::<2>()[1];
@@ -219,6 +232,60 @@ impl LdmOps for Flex {
         let y = attention::forward(q.rows(), k.rows(), v.rows(), s);
         // Heads side by side in memory: joining them is free.
         tensor(y, [s.batch, s.queries, s.heads, s.values]).transpose(1, 2)
+    }
+}
+
+impl LdmFused for Flex {
+    fn ldm_conv2d_onto(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        plus: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self> {
+        let [x, weight, bias, plus] = [x, weight, bias, plus].map(View::new);
+        let sizes = conv_sizes(&x, &weight, options);
+        let [h, w] = sizes.out();
+        let shape = [sizes.images, sizes.outputs, h, w];
+        let every = match plus.dims() {
+            dims if dims == shape => Plus::Picture(plus.values()),
+            dims => {
+                let wanted = [sizes.images, sizes.outputs, 1, 1];
+                assert_eq!(
+                    dims, wanted,
+                    "what is added is as the result, or of its channels"
+                );
+                Plus::Channels(plus.values())
+            }
+        };
+        let y = conv::forward(x.values(), weight.weights(), bias.values(), sizes, every);
+        tensor(y, shape)
+    }
+
+    fn ldm_conv2d_doubled(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self> {
+        let [x, weight, bias] = [x, weight, bias].map(View::new);
+        let mut sizes = conv_sizes(&x, &weight, options);
+        (sizes.height, sizes.width) = (2 * sizes.height, 2 * sizes.width);
+        let [h, w] = sizes.out();
+        let y = conv::doubled(x.values(), weight.weights(), bias.values(), sizes);
+        tensor(y, [sizes.images, sizes.outputs, h, w])
+    }
+
+    fn ldm_linear_onto(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        plus: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let [x, weight, bias, plus] = [x, weight, bias, plus].map(View::new);
+        let (all, dims) = (weight.weights(), weight.dims());
+        let y = linear::forward(x.values(), all, bias.values(), dims, Some(plus.values()));
+        plus.like(y)
     }
 }
 

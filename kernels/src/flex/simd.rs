@@ -147,6 +147,18 @@ pub(crate) fn fold(mut lanes: [f32; LANES]) -> f32 {
 }
 
 multiversion! {
+    /// Adds each of `xs` to the one of `ys` beside it.
+    pub(crate) fn add(xs: &[f32], ys: &mut [f32]) = add_body
+}
+
+#[inline(always)]
+fn add_body<const FMA: bool>(xs: &[f32], ys: &mut [f32]) {
+    for (x, y) in xs.iter().zip(ys) {
+        *y += x;
+    }
+}
+
+multiversion! {
     /// The sum of `xs`.
     pub(crate) fn sum(xs: &[f32]) -> f64 = sum_body
 }

@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::conv::Sizes;
+use super::conv::{Plus, Sizes, double};
 use super::gemm::{Beside, NR, Start, Strided, Tile, Word, even, row_runs};
 use super::memory::{Scratch, Shared, filled};
 use super::simd::{madd, multiversion};
@@ -57,8 +57,22 @@ pub(crate) fn suits(s: &Sizes) -> bool {
         && s.images * h * w >= tiles * OUT * OUT / 2
 }
 
-/// `x [b, c, h, w] ∗ weight [o, c, 3, 3] + bias [o]` → `[b, o, oh, ow]`.
-pub(crate) fn forward(x: &[f32], weight: Weights<'_>, bias: &[f32], s: Sizes) -> Vec<f32> {
+/// Where pixels are read.
+#[derive(Clone, Copy)]
+pub(crate) enum Picture<'a> {
+    Whole(&'a [f32]),
+    /// Of half the height and width: each pixel stands for two by two.
+    Half(&'a [f32]),
+}
+
+/// `x [b, c, h, w] ∗ weight [o, c, 3, 3] + bias [o]`, and then `plus` → `[b, o, oh, ow]`.
+pub(crate) fn forward(
+    x: Picture<'_>,
+    weight: Weights<'_>,
+    bias: &[f32],
+    s: Sizes,
+    plus: Plus<'_>,
+) -> Vec<f32> {
     let [h, w] = s.out();
     let cut = Cut::new(&s);
     let chunks = (HELD / (PLACES * cut.lanes * s.channels)).max(1);
@@ -73,6 +87,7 @@ pub(crate) fn forward(x: &[f32], weight: Weights<'_>, bias: &[f32], s: Sizes) ->
                 tiles: &tiles,
                 weight,
                 bias,
+                plus,
                 out,
             };
             product.run(group);
@@ -123,7 +138,7 @@ impl<'a> Cut<'a> {
     }
 
     /// `Bᵀ d B` of every tile of these chunks.
-    fn transform_tiles(&self, x: &[f32], chunks: Range<usize>, out: &mut [f32]) {
+    fn transform_tiles(&self, x: Picture<'_>, chunks: Range<usize>, out: &mut [f32]) {
         /// Channels that one task takes.
         const CHANNELS: usize = 16;
         let tasks = self.s.channels.div_ceil(CHANNELS);
@@ -151,6 +166,8 @@ struct TileWork<'a> {
     /// `[place][lane]`.
     places: Scratch,
     nothing: Vec<f32>,
+    /// Six rows of a picture that is half as large, each pixel twice.
+    rows: Scratch,
 }
 
 impl<'a> TileWork<'a> {
@@ -162,21 +179,38 @@ impl<'a> TileWork<'a> {
             line,
             places: Scratch::new(PLACES * cut.lanes),
             nothing: vec![0.0; cut.s.width],
+            rows: Scratch::new(IN * cut.s.width),
         };
         work.lines.fill(0.0);
         work.places.fill(0.0);
         work
     }
 
-    fn transform(&mut self, x: &[f32], chunk: usize, channel: usize) {
+    fn transform(&mut self, x: Picture<'_>, chunk: usize, channel: usize) {
         let (cut, s) = (self.cut, self.cut.s);
+        let (all, height, width) = match x {
+            Picture::Whole(all) => (all, s.height, s.width),
+            Picture::Half(all) => (all, s.height / 2, s.width / 2),
+        };
         for (i, image, down) in cut.rows_of(chunk) {
-            let plane = &x[(image * s.channels + channel) * s.height * s.width..];
-            let rows: [&[f32]; IN] =
-                std::array::from_fn(|r| match (down * OUT + r).checked_sub(s.padding.top) {
-                    Some(y) if y < s.height => &plane[y * s.width..][..s.width],
-                    _ => &self.nothing,
-                });
+            let plane = &all[(image * s.channels + channel) * height * width..][..height * width];
+            // Of row `r` under the tiles, where it is within the picture.
+            let at = |r: usize| (down * OUT + r).checked_sub(s.padding.top);
+            let at = |r: usize| at(r).filter(|y| *y < s.height);
+            let rows: [&[f32]; IN] = match x {
+                Picture::Whole(_) => std::array::from_fn(|r| {
+                    at(r).map_or(&self.nothing[..], |y| &plane[y * width..][..width])
+                }),
+                Picture::Half(_) => {
+                    for (r, row) in self.rows.chunks_exact_mut(s.width).enumerate() {
+                        match at(r) {
+                            Some(y) => double(&plane[y / 2 * width..][..width], row),
+                            None => row.fill(0.0),
+                        }
+                    }
+                    std::array::from_fn(|r| &self.rows[r * s.width..][..s.width])
+                }
+            };
             let left = s.padding.left;
             // Beyond the last whole tile lie only pixels that no output reads.
             let width = s.width.min(self.line - left);
@@ -346,6 +380,7 @@ struct Product<'a> {
     tiles: &'a [f32],
     weight: Weights<'a>,
     bias: &'a [f32],
+    plus: Plus<'a>,
     out: Shared,
 }
 
@@ -411,15 +446,16 @@ impl Product<'_> {
             fold_rows(places, &mut work[col * cut.lanes..], IN * cut.lanes);
         }
         for (i, image, down) in cut.rows_of(chunk) {
-            let plane = self.out.at((image * s.outputs + output) * h * w);
+            let plane = image * s.outputs + output;
             for row in 0..OUT.min(h - down * OUT) {
                 let lines = std::array::from_fn(|col| {
                     &work[(row * IN + col) * cut.lanes + i * cut.across..][..cut.across]
                 });
-                let to = plane.wrapping_add((down * OUT + row) * w);
+                let at = (plane * h + down * OUT + row) * w;
                 // SAFETY: this task alone writes this row of this output.
-                let to = unsafe { std::slice::from_raw_parts_mut(to, w) };
+                let to = unsafe { std::slice::from_raw_parts_mut(self.out.at(at), w) };
                 fold_columns(lines, self.bias[output], to);
+                self.plus.add(plane, at, to);
             }
         }
     }
@@ -551,7 +587,13 @@ mod tests {
         let weight = numbers(s.outputs * s.channels * 9, 2);
         let bias = numbers(s.outputs, 3);
         let (got, want) = (
-            forward(&x, Weights::F32(&weight), &bias, s),
+            forward(
+                Picture::Whole(&x),
+                Weights::F32(&weight),
+                &bias,
+                s,
+                Plus::Nothing,
+            ),
             direct(&x, Weights::F32(&weight), &bias, s),
         );
         let most = want.iter().fold(0.0_f32, |most, y| most.max(y.abs()));
@@ -599,7 +641,13 @@ mod tests {
         (x[5 * 16 + 7], x[300]) = (f32::NAN, f32::INFINITY);
         let (weight, bias) = (numbers(32 * 32 * 9, 2), vec![0.0; 32]);
         let (got, want) = (
-            forward(&x, Weights::F32(&weight), &bias, s),
+            forward(
+                Picture::Whole(&x),
+                Weights::F32(&weight),
+                &bias,
+                s,
+                Plus::Nothing,
+            ),
             direct(&x, Weights::F32(&weight), &bias, s),
         );
         for (got, want) in got.iter().zip(&want) {

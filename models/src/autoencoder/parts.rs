@@ -16,7 +16,7 @@ use burn::tensor::Tensor;
 use ldm_kernels::Padding;
 
 use super::config::Shape;
-use crate::nn::{Conv, GroupNorm, Init, Linear, SpatialAttention, upsample};
+use crate::nn::{Conv, GroupNorm, Init, Linear, SpatialAttention};
 
 /// What every norm of an autoencoder adds to the variance.
 const EPS: f64 = 1e-6;
@@ -116,7 +116,7 @@ impl Decoder {
         for level in &self.levels {
             h = level.forward(h);
             if let Some(conv) = &level.resample {
-                h = conv.forward(upsample(h)); // [b, c, 2h, 2w]
+                h = conv.forward_doubled(h); // [b, c, 2h, 2w]
             }
         }
         self.conv_out.forward(self.norm_out.forward_silu(h))
@@ -220,10 +220,10 @@ impl ResBlock {
     /// `x [b, c_in, h, w]` → `[b, c_out, h, w]`
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let h = self.conv1.forward(self.norm1.forward_silu(x.clone()));
-        let h = self.conv2.forward(self.norm2.forward_silu(h));
-        match &self.skip {
-            Some(skip) => skip.forward(x) + h,
-            None => x + h,
-        }
+        let x = match &self.skip {
+            Some(skip) => skip.forward(x),
+            None => x,
+        };
+        self.conv2.forward_onto(self.norm2.forward_silu(h), x)
     }
 }

@@ -53,11 +53,20 @@ impl CrossAttention {
 
     /// `x [b, n, width]`, `context [b, m, context]` → `[b, n, width]`
     pub fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
+        self.out.forward(self.looked_up(x, context))
+    }
+
+    /// [`CrossAttention::forward`] plus `onto`, in one step.
+    pub fn forward_onto(&self, x: Tensor<3>, context: Tensor<3>, onto: Tensor<3>) -> Tensor<3> {
+        self.out.forward_onto(self.looked_up(x, context), onto)
+    }
+
+    /// What the heads give, side by side.
+    fn looked_up(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
         let q = split(self.q.forward(x), self.heads);
         let k = split(self.k.forward(context.clone()), self.heads);
         let v = split(self.v.forward(context), self.heads);
-        self.out
-            .forward(join(kernels::attention(q, k, v, self.q.weight_type())))
+        join(kernels::attention(q, k, v, self.q.weight_type()))
     }
 }
 

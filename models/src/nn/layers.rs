@@ -62,6 +62,12 @@ impl Linear {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         kernels::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
+
+    /// [`Linear::forward`] plus `onto`, in one step.
+    pub fn forward_onto<const D: usize>(&self, x: Tensor<D>, onto: Tensor<D>) -> Tensor<D> {
+        let bias = self.bias.as_ref().map(Param::val);
+        kernels::linear_onto(x, self.weight.val(), bias, onto)
+    }
 }
 
 /// A convolution over height and width.
@@ -141,6 +147,19 @@ impl Conv {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
         kernels::conv2d(x, weight, Some(bias), self.stride, self.padding)
+    }
+
+    /// [`Conv::forward`] plus `onto`, which is as its result or `[b, out, 1, 1]`, in one step.
+    pub fn forward_onto(&self, x: Tensor<4>, onto: Tensor<4>) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        kernels::conv2d_onto(x, weight, Some(bias), self.stride, self.padding, onto)
+    }
+
+    /// [`Conv::forward`], of stride 1, over [`upsample`](super::upsample) of `x`, which is not made:
+    /// `x [b, in, h, w]` → `[b, out, 2h, 2w]`
+    pub fn forward_doubled(&self, x: Tensor<4>) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        kernels::conv2d_doubled(x, weight, Some(bias), self.padding)
     }
 }
 

@@ -86,21 +86,22 @@ impl ResBlock {
     pub(super) fn forward(&self, x: Tensor<4>, t: Tensor<2>) -> Tensor<4> {
         let t = self.time.forward(t).unsqueeze_dims(&[2, 3]); // [b, c_out or twice, 1, 1]
         let h = self.size.of(self.norm1.forward_silu(x.clone()));
-        let h = self.conv1.forward(h);
-        let h = self.conv2.forward(self.tell(h, t));
+        let h = self.told(h, t);
         let x = self.size.of(x);
-        match &self.skip {
-            Some(skip) => skip.forward(x) + h,
-            None => x + h,
-        }
+        let x = match &self.skip {
+            Some(skip) => skip.forward(x),
+            None => x,
+        };
+        self.conv2.forward_onto(h, x)
     }
 
-    /// The second norm, the timestep before it or after it, and the SiLU.
-    fn tell(&self, h: Tensor<4>, t: Tensor<4>) -> Tensor<4> {
+    /// The first convolution, the second norm, the timestep before it or after it, and the SiLU.
+    fn told(&self, h: Tensor<4>, t: Tensor<4>) -> Tensor<4> {
         if !self.scale_shift {
-            return self.norm2.forward_silu(h + t);
+            return self.norm2.forward_silu(self.conv1.forward_onto(h, t));
         }
         let [scale, shift] = halves(t);
-        kernels::silu(self.norm2.forward(h) * (scale + 1.0) + shift)
+        let h = self.norm2.forward(self.conv1.forward(h));
+        kernels::silu(h * (scale + 1.0) + shift)
     }
 }

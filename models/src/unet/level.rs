@@ -9,7 +9,7 @@ use ldm_kernels::Padding;
 use super::block::{EPS, ResBlock, Size};
 use super::config::UNetConfig;
 use super::transformer::SpatialTransformer;
-use crate::nn::{Conv, GroupNorm, Init, Linear, SpatialAttention, upsample};
+use crate::nn::{Conv, GroupNorm, Init, Linear, SpatialAttention};
 
 /// What every block is told: the timestep and the label as one vector `[b, c_time]`, its
 /// SiLU applied, and the tokens to look at.
@@ -92,7 +92,7 @@ impl Resample {
     /// `x [b, c, h, w]` → `[b, c, 2h, 2w]`
     pub(super) fn double(&self, x: Tensor<4>, heard: &Heard) -> Tensor<4> {
         match self {
-            Self::Conv(conv) => conv.forward(upsample(x)),
+            Self::Conv(conv) => conv.forward_doubled(x),
             Self::Block(block) => block.forward(x, heard.time.clone()),
         }
     }

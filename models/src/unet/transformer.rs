@@ -88,11 +88,11 @@ impl TransformerBlock {
     /// `x [b, m, c]`, `context [b, n, context]` → `[b, m, c]`
     fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
         let h = self.norm1.forward(x.clone());
-        let x = x + self.attn1.forward(h.clone(), h);
+        let x = self.attn1.forward_onto(h.clone(), h, x);
         let h = self.norm2.forward(x.clone());
-        let x = x + self.attn2.forward(h, context);
+        let x = self.attn2.forward_onto(h, context, x);
         let h = self.norm3.forward(x.clone());
-        x + self.feed.forward(h)
+        self.feed.forward_onto(h, x)
     }
 }
 
@@ -112,8 +112,9 @@ impl GatedFeedForward {
         }
     }
 
-    /// `x [b, m, c]` → the same shape
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.out.forward(kernels::geglu(self.proj.forward(x)))
+    /// What it makes of `x [b, m, c]`, plus `onto`
+    fn forward_onto(&self, x: Tensor<3>, onto: Tensor<3>) -> Tensor<3> {
+        let hidden = kernels::geglu(self.proj.forward(x));
+        self.out.forward_onto(hidden, onto)
     }
 }

@@ -17,7 +17,7 @@ use burn::tensor::activation::leaky_relu;
 use burn::tensor::{Int, Tensor};
 
 use super::config::RrdbConfig;
-use crate::nn::{Conv, Init, Linear, image_of, pixel_unshuffle, tokens_of, upsample};
+use crate::nn::{Conv, Init, Linear, image_of, pixel_unshuffle, tokens_of};
 
 /// What is left of numbers below zero.
 const SLOPE: f64 = 0.2;
@@ -64,7 +64,7 @@ impl Rrdb {
         let h = blocks.fold(x.clone(), |h, block| block.forward(h));
         let mut h = x + self.trunk.forward(h);
         for up in &self.up {
-            h = lrelu(up.forward(upsample(h))); // twice as high and wide
+            h = lrelu(up.forward_doubled(h)); // twice as high and wide
         }
         let out = self.last.forward(lrelu(self.hr.forward(h)));
         let scale = (1 << self.up.len()) / self.unshuffle;
