@@ -14,7 +14,7 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 use crate::adapter::Adapter;
-use crate::control::{ControlConfig, Hints, recognise as recognise_control};
+use crate::control::{ControlConfig, recognise as recognise_control};
 use crate::error::{Error, Result};
 use crate::inversion::Inversion;
 use crate::text::TextConfig;
@@ -237,7 +237,7 @@ impl Inspected {
 
     /// What is no model of its own.
     fn others(&mut self, file: TensorFile) -> Result<()> {
-        if let Ok(found) = recognise_control(&file, &Hints::default()) {
+        if let Ok(found) = recognise_control(&file, None) {
             let (name, unet) = match &found.config {
                 ControlConfig::Net(net) => ("ControlNet", unet_words(&net.unet)),
                 ControlConfig::Adapter(_) => ("T2I-Adapter", "features for a UNet".to_owned()),

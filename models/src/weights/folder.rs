@@ -181,6 +181,7 @@ const SECOND: Role = Role {
     folders: &["text_encoder_2"],
     ..TEXT
 };
+const TRANSFORMER: &str = "transformer";
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
 const CONFIG: &str = "config.json";
 
@@ -245,7 +246,24 @@ impl Model<'_> {
         for (role, _) in missing.into_iter().filter(|(_, missing)| *missing) {
             found.unread.extend(self.unread(&role)?);
         }
+        if wanted.unet && found.unet.is_none() {
+            found.unread.extend(self.transformer());
+        }
         Ok(found)
+    }
+
+    /// That a folder has what newer models have in place of a U-Net.
+    fn transformer(&self) -> Option<Unread> {
+        let there = self.files.has(&format!("{TRANSFORMER}/{CONFIG}"));
+        let at = self.files.path().join(TRANSFORMER);
+        there.then(|| Unread {
+            output: UNET.output,
+            why: format!(
+                "{} holds a transformer, as models after Stable Diffusion XL have in place of a \
+                 UNet, which is not run here; use a model that has a folder `unet`",
+                at.display()
+            ),
+        })
     }
 
     /// Why a folder of this role that has weights gave no network.

@@ -409,6 +409,12 @@ fn what_is_wrong_with_a_folder_is_told_where_it_was_found() {
         alone.contains(&none) && alone.contains(&no_config),
         "{alone}"
     );
+    std::fs::rename(at.join("unet"), at.join("transformer")).unwrap();
+    std::fs::write(at.join("transformer/config.json"), &whole).unwrap();
+    let transformer = format!("{} holds a transformer", shown("transformer"));
+    said(&["`latent.unet`: there is no `folder.unet`", &transformer]);
+    std::fs::rename(at.join("transformer"), at.join("unet")).unwrap();
+    std::fs::remove_file(&config).unwrap();
     for other in ["text_encoder", "vae"] {
         std::fs::remove_dir_all(at.join(other)).unwrap();
     }
