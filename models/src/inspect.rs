@@ -20,7 +20,7 @@ use crate::inversion::Inversion;
 use crate::text::TextConfig;
 use crate::unet::UNetConfig;
 use crate::upscale::recognise as recognise_upscaler;
-use crate::weights::detect::{Denoiser, Kind};
+use crate::weights::detect::{Denoiser, Kind, NetworkJson, foreign};
 use crate::weights::folder::{self, Coder, Files, Found, Wanted};
 use crate::weights::manifest::{FILE, VaeConfig};
 use crate::weights::{KeyTable, Manifest, TensorFile, contents};
@@ -117,8 +117,8 @@ pub fn inspect(path: &Path) -> Result<Inspected> {
             .collect();
     }
     found.networks(&disk)?;
-    if found.networks.is_empty() && !path.is_dir() {
-        found.others(TensorFile::open(path)?)?;
+    if found.networks.is_empty() {
+        found.alone(&disk)?;
     }
     if found.what.is_empty() {
         "weights of an unknown kind".clone_into(&mut found.what);
@@ -157,7 +157,9 @@ impl Inspected {
             let file = self.opened(disk, place)?;
             self.network("vae", about, &network, (&file, &part.table()));
         }
-        for unread in &found.unread {
+        // What it is instead is told by `others`.
+        let alone = !disk.is_folder() || folder::own(disk).is_some();
+        for unread in found.unread.iter().filter(|_| !alone) {
             self.faults
                 .push(format!("{}: {}", unread.output, unread.why));
         }
@@ -235,14 +237,42 @@ impl Inspected {
         });
     }
 
+    /// What is no model: a file, or a folder that is one network's own.
+    fn alone(&mut self, disk: &Disk) -> Result<()> {
+        if !disk.is_folder() {
+            return self.others(TensorFile::open(disk.path())?, None);
+        }
+        match folder::own(disk) {
+            Some(place) => {
+                let file = self.opened(disk, &place)?;
+                let json = disk.text("config.json").ok();
+                let json = json.and_then(|json| NetworkJson::read(&json).ok());
+                self.others(file, json.as_ref())
+            }
+            None if self.faults.is_empty() => {
+                let fault = "there are no weights in it under the names that diffusers gives them";
+                self.faults.push(fault.to_owned());
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// What is no model of its own.
-    fn others(&mut self, file: TensorFile) -> Result<()> {
+    fn others(&mut self, file: TensorFile, json: Option<&NetworkJson>) -> Result<()> {
+        if let Some(what) = foreign(&file) {
+            what.clone_into(&mut self.what);
+            self.names = file.names().into_iter().take(MOST_NAMES).collect();
+            return Ok(());
+        }
         if let Ok(found) = recognise_control(&file, None) {
             let (name, unet) = match &found.config {
                 ControlConfig::Net(net) => ("ControlNet", unet_words(&net.unet)),
                 ControlConfig::Adapter(_) => ("T2I-Adapter", "features for a UNet".to_owned()),
             };
             name.clone_into(&mut self.what);
+            let told = json.and_then(|json| recognise_control(&file, Some(json)).err());
+            self.faults.extend(told.map(|wrong| wrong.to_string()));
             let network = found.config.init(&Device::flex(), 0)?;
             let table = KeyTable::control(found.family, &found.config).under(&found.prefix);
             self.network("controlnet", unet, &network, (&file, &table));

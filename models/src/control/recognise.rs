@@ -3,7 +3,7 @@
 use super::config::{AdapterConfig, AdapterKind, ControlConfig, ControlNetConfig, Place};
 use crate::error::{Error, Result};
 use crate::unet::{Heads, LabelConfig, UNetConfig};
-use crate::weights::detect::NetworkJson;
+use crate::weights::detect::{NetworkJson, foreign};
 use crate::weights::{Family, TensorFile};
 
 /// A network and how a file calls its tensors.
@@ -23,6 +23,9 @@ pub struct Recognised {
 /// The file holds no network of these kinds, or one that makes no sense, or the configuration
 /// is of another network or asks for what is not computed here.
 pub fn recognise(file: &TensorFile, json: Option<&NetworkJson>) -> Result<Recognised> {
+    if let Some(what) = foreign(file) {
+        return Err(Error::wrong_file(file.path(), format!("is {what}")));
+    }
     let found = layouts().into_iter().find_map(|(kind, family, prefix)| {
         let reader = Reader { file, prefix };
         let config = match kind {
@@ -87,10 +90,6 @@ fn layouts() -> [(Kind, Family, &'static str); 7] {
 }
 
 fn unknown(file: &TensorFile) -> Error {
-    if file.shape("lora_controlnet").is_some() {
-        let what = "is a Control-LoRA, which is not known here; use the whole ControlNet";
-        return Error::wrong_file(file.path(), what);
-    }
     let first = file.names().into_iter().next();
     let found = first.map_or_else(
         || "no tensor at all".to_owned(),

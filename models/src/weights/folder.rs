@@ -95,6 +95,15 @@ pub struct Unread {
     pub why: String,
 }
 
+impl Unread {
+    fn stranger(what: &str) -> Self {
+        Self {
+            output: UNET.output,
+            why: format!("it is {what}"),
+        }
+    }
+}
+
 /// Which networks are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
@@ -128,6 +137,12 @@ impl Found {
             false => model.single(wanted),
         }
     }
+}
+
+/// The files of the weights in a folder that is one network's own.
+pub fn own(files: &dyn Files) -> Option<Place> {
+    let variant = None;
+    Model { files, variant }.weights("").ok()
 }
 
 /// The tensors of a network in `files`, as if they were in one file, under the names that the
@@ -217,13 +232,16 @@ impl Model<'_> {
             tokenizer: None,
         });
         let placed = |is: bool| is.then(|| place.clone());
+        let none = unet.is_none() && vae.is_none() && text.is_none();
+        let why = none.then(|| detect::stranger(&file)).flatten();
+        let unread = why.map(Unread::stranger);
         Ok(Found {
             unet: unet.zip(placed(wanted.unet)),
             vae: vae.zip(placed(wanted.vae)),
             text: text.zip(placed(wanted.text)),
             class: detect::class_embedder(&file).zip(placed(wanted.text)),
             map: detect::spatial_rescaler(&file).zip(placed(wanted.text)),
-            unread: Vec::new(),
+            unread: unread.into_iter().collect(),
         })
     }
 
@@ -248,6 +266,10 @@ impl Model<'_> {
         }
         if wanted.unet && found.unet.is_none() {
             found.unread.extend(self.transformer());
+            found.unread.extend(self.hub());
+        }
+        if found.unet.is_none() && found.vae.is_none() && found.text.is_none() {
+            found.unread.extend(self.other());
         }
         Ok(found)
     }
@@ -264,6 +286,22 @@ impl Model<'_> {
                 at.display()
             ),
         })
+    }
+
+    /// That a folder is one of Hugging Face's cache, which has the model's further down.
+    fn hub(&self) -> Option<Unread> {
+        let commit = self.files.text("refs/main").ok()?;
+        let commit = commit.trim();
+        is_plain(commit).then(|| Unread {
+            output: UNET.output,
+            why: format!("the model is in it, in the folder `snapshots/{commit}`: name that"),
+        })
+    }
+
+    /// That a folder is another network's own.
+    fn other(&self) -> Option<Unread> {
+        let file = open(self.files, &own(self.files)?).ok()?;
+        detect::stranger(&file).map(Unread::stranger)
     }
 
     /// Why a folder of this role that has weights gave no network.

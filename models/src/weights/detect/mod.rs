@@ -5,6 +5,7 @@
 //! unet, autoencoder, text     shapes of networks
 //! kind          which released model that is, and what follows
 //! json          what a folder's config.json adds
+//! stranger      what a file is that holds none of these networks
 //! ```
 //!
 //! Promises
@@ -18,6 +19,7 @@ mod autoencoder;
 mod json;
 mod kind;
 mod look;
+mod stranger;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -35,6 +37,8 @@ use crate::unet::UNetConfig;
 
 pub use json::{NetworkJson, SchedulerJson};
 pub use kind::Kind;
+pub(crate) use stranger::foreign;
+pub use stranger::stranger;
 pub use text::TextJson;
 
 /// A network that a file holds.
