@@ -219,7 +219,11 @@ impl Model<'_> {
         }
         let place = vec![(String::new(), String::new())];
         let file = open(self.files, &place)?;
-        let unet = detect::unet(&file, None)?;
+        // One that is not wanted still tells the scale of the autoencoder's latents.
+        let unet = match wanted.unet {
+            true => detect::unet(&file, None)?,
+            false => detect::unet(&file, None).unwrap_or_default(),
+        };
         let scale = unet.as_ref().map(|unet| unet.scale);
         let vae = detect::vae(&file, None)?;
         let vae = vae.map(|part| {
@@ -266,9 +270,9 @@ impl Model<'_> {
         }
         if wanted.unet && found.unet.is_none() {
             found.unread.extend(self.transformer());
-            found.unread.extend(self.hub());
         }
         if found.unet.is_none() && found.vae.is_none() && found.text.is_none() {
+            found.unread.extend(self.hub());
             found.unread.extend(self.other());
         }
         Ok(found)

@@ -421,3 +421,18 @@ fn what_is_wrong_with_a_folder_is_told_where_it_was_found() {
     let none = format!("{} holds no network that is known here", at.display());
     said(&["`folder.path`", &none, &no_config]);
 }
+
+#[test]
+fn what_is_wrong_with_one_network_keeps_nobody_from_another() {
+    let mut lab = Lab::new();
+    let at = lab.folder.path().join("models/tiny");
+    make_folder(&at);
+    std::fs::write(
+        at.join("unet/config.json"),
+        r#"{"cross_attention_dim": 768}"#,
+    )
+    .unwrap();
+    lab.refusal(r#""a": LoadUnet(path: "models/tiny"),"#);
+    lab.run(r#""a": LoadVae(path: "models/tiny"),"#, &["a"]);
+    lab.run(r#""a": LoadTextEncoder(path: "models/tiny"),"#, &["a"]);
+}
