@@ -17,10 +17,11 @@ use crate::adapter::Adapter;
 use crate::control::{ControlConfig, recognise as recognise_control};
 use crate::error::{Error, Result};
 use crate::inversion::Inversion;
+use crate::schedule::ZeroSnr;
 use crate::text::TextConfig;
 use crate::unet::UNetConfig;
 use crate::upscale::recognise as recognise_upscaler;
-use crate::weights::detect::{Denoiser, Kind, NetworkJson, foreign};
+use crate::weights::detect::{Denoiser, Kind, NetworkJson, foreign, stranger};
 use crate::weights::folder::{self, Coder, Files, Found, Wanted};
 use crate::weights::manifest::{FILE, VaeConfig};
 use crate::weights::{KeyTable, Manifest, TensorFile, contents};
@@ -197,6 +198,9 @@ impl Inspected {
         self.what = unet.kind.to_string();
         let mut about = unet_words(&unet.part.config);
         about += &format!(", predicts {:?}", unet.prediction);
+        if unet.schedule.rescale_zero_snr != ZeroSnr::No {
+            about += ", from nothing but noise";
+        }
         if unet.averages {
             about += ", with averages over training";
         }
@@ -291,12 +295,17 @@ impl Inspected {
             return Ok(());
         }
         let (names, ranks, is_adapter) = (file.names(), ranks(&file), Adapter::is_one(&file));
+        let stranger = stranger(&file);
         match Adapter::of(file) {
             Ok(adapter) => self.adapter(&adapter, ranks),
             Err(error) => {
-                if is_adapter {
-                    "adapter".clone_into(&mut self.what);
-                    self.faults.push(error.to_string());
+                match stranger {
+                    _ if is_adapter => {
+                        "adapter".clone_into(&mut self.what);
+                        self.faults.push(error.to_string());
+                    }
+                    Some(what) => what.clone_into(&mut self.what),
+                    None => {}
                 }
                 self.names = names.into_iter().take(MOST_NAMES).collect();
             }

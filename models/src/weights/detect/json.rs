@@ -170,6 +170,9 @@ fn even(counts: &[usize], widths: &[usize]) -> Result<Heads, String> {
 /// The `scheduler_config.json` of a folder.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SchedulerJson {
+    #[serde(default, rename = "_class_name")]
+    class: String,
+    use_flow_sigmas: Option<bool>,
     #[serde(default = "linear")]
     beta_schedule: String,
     #[serde(default = "first")]
@@ -202,6 +205,9 @@ fn thousand() -> usize {
     1000
 }
 
+/// How the classes are called whose noise does not follow from betas, whatever they say of these.
+const OTHER_NOISE: &[&str] = &["EDM", "FlowMatch", "CMStochastic"];
+
 impl SchedulerJson {
     /// Reads a `scheduler_config.json`.
     ///
@@ -219,6 +225,14 @@ impl SchedulerJson {
     pub fn schedule(&self) -> Result<ScheduleConfig, String> {
         if self.trained_betas.is_some() {
             return Err("lists trained_betas, which are not read here".to_owned());
+        }
+        let class = &self.class;
+        let flows = self.use_flow_sigmas == Some(true);
+        if flows || OTHER_NOISE.iter().any(|other| class.starts_with(other)) {
+            return Err(format!(
+                "says _class_name is {class}, which adds noise by no betas; use another model, or \
+                 take this file away and say the noise by `ModelSampling`"
+            ));
         }
         let name = &self.beta_schedule;
         let betas = Betas::from_diffusers(name, self.beta_start, self.beta_end);

@@ -21,6 +21,9 @@ pub fn stranger(file: &TensorFile) -> Option<&'static str> {
     if control::recognise(file, None).is_ok() {
         return Some("a ControlNet or a T2I-Adapter: give it to `LoadControlNet`");
     }
+    if file.has_averages() {
+        return Some(AVERAGES);
+    }
     let upscaler = upscale::recognise(file).is_ok();
     upscaler.then_some("an upscaler: give it to `LoadUpscaleModel`")
 }
@@ -43,6 +46,10 @@ const FOREIGN: &[(&str, &str)] = &[
     ),
     ("task_embedding", UNION),
     ("control_add_embedding.", UNION),
+    (
+        "decoder.layers.",
+        "a small autoencoder like TAESD, which is not known here",
+    ),
     (
         "motion_modules.",
         "a motion module of AnimateDiff: videos are not made here",
@@ -67,6 +74,8 @@ const FOREIGN: &[(&str, &str)] = &[
     ),
 ];
 
+const AVERAGES: &str = "the averages of a UNet's weights alone, under names that lost their dots: \
+                        use the whole checkpoint";
 const CONTROL_LORA: &str = "a Control-LoRA, which is not known here: use the whole ControlNet";
 const UNION: &str =
     "a union of ControlNets, which is not known here: use the ControlNet of one kind of hint";
@@ -125,6 +134,10 @@ mod tests {
             (
                 &["task_embedding", "conv_in.weight"],
                 "a union of ControlNets",
+            ),
+            (
+                &["model_ema.diffusion_modelout2weight"],
+                "the averages of a UNet's weights alone",
             ),
             (&["ip_adapter.1.to_k_ip.weight"], "an IP-Adapter"),
             (

@@ -7,6 +7,7 @@
 use super::json::NetworkJson;
 use super::look::Look;
 use crate::unet::{Heads, LabelConfig, UNetConfig};
+use crate::weights::TensorFile;
 
 /// Which names the parts of a U-Net have in one family.
 struct Names {
@@ -86,6 +87,13 @@ pub(super) fn diffusers(look: Look<'_>) -> Option<UNetConfig> {
         resblock_updown: look.any("down_blocks.0.downsamplers.0.conv1."),
     };
     config(look, &DIFFUSERS, &levels)
+}
+
+/// Whether any block of a transformer stands behind `prefix`.
+pub(super) fn has_blocks(file: &TensorFile, prefix: &str) -> bool {
+    let names = file.names();
+    let mut inside = names.iter().filter_map(|name| name.strip_prefix(prefix));
+    inside.any(|name| name.contains(".transformer_blocks."))
 }
 
 fn config(look: Look<'_>, names: &Names, levels: &Levels) -> Option<UNetConfig> {

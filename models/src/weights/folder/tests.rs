@@ -494,6 +494,16 @@ fn a_configuration_that_is_none_is_told_with_its_name() {
         ),
         (
             SCHEDULER,
+            r#"{"_class_name": "EDMEulerScheduler", "prediction_type": "epsilon"}"#,
+            "says _class_name is EDMEulerScheduler, which adds noise by no betas",
+        ),
+        (
+            SCHEDULER,
+            r#"{"_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": true}"#,
+            "which adds noise by no betas",
+        ),
+        (
+            SCHEDULER,
             r#"{"prediction_type": "flow"}"#,
             "says prediction_type is `flow`",
         ),
