@@ -145,9 +145,41 @@ impl Inspected {
         }
     }
 
+    /// What there is; where a network is at fault, that it is, and the others.
+    fn looked(&mut self, disk: &Disk) -> Result<Found> {
+        let error = match Found::look(disk, Wanted::ALL, None) {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        let none = Wanted {
+            unet: false,
+            vae: false,
+            text: false,
+        };
+        let unet = Wanted { unet: true, ..none };
+        let vae = Wanted { vae: true, ..none };
+        let text = Wanted { text: true, ..none };
+        let [unet, vae, text] = [unet, vae, text].map(|one| Found::look(disk, one, None));
+        if unet.is_err() && vae.is_err() && text.is_err() {
+            return Err(error);
+        }
+        let mut take = |found: Result<Found>| {
+            found.unwrap_or_else(|error| {
+                self.faults.push(error.to_string());
+                Found::default()
+            })
+        };
+        let (unet, vae, text) = (take(unet), take(vae), take(text));
+        Ok(Found {
+            unet: unet.unet,
+            vae: vae.vae,
+            ..text
+        })
+    }
+
     /// The networks of a checkpoint, or of a folder.
     fn networks(&mut self, disk: &Disk) -> Result<()> {
-        let found = Found::look(disk, Wanted::ALL, None)?;
+        let found = self.looked(disk)?;
         if let Some((unet, place)) = &found.unet {
             let file = self.opened(disk, place)?;
             self.unet(unet, &file)?;

@@ -331,6 +331,25 @@ fn a_network_without_its_configuration_is_told_of() {
 }
 
 #[test]
+fn one_network_at_fault_keeps_nobody_from_hearing_of_the_others() {
+    let lab = Lab::new();
+    let text = [
+        ("text_model.embeddings.token_embedding.weight", [16, 64]),
+        ("text_model.embeddings.position_embedding.weight", [8, 64]),
+        ("text_model.encoder.layers.0.mlp.fc1.weight", [64, 64]),
+    ];
+    for folder in ["text_encoder", "unet"] {
+        lab.write(&format!("model/{folder}/config.json"), "{}");
+    }
+    zeros(&lab, "model/text_encoder/model.safetensors", &text);
+    lab.write("model/unet/diffusion_pytorch_model.safetensors", "<html>");
+    let told = lab.run(["inspect", "model"]);
+    let out = &told.code(1).out;
+    assert!(out.contains("model.safetensors is a web page"), "{out}");
+    assert!(out.contains("text_encoder  "), "{out}");
+}
+
+#[test]
 fn a_folder_of_one_network_is_told_as_its_file_is() {
     let lab = Lab::new();
     std::fs::create_dir_all(lab.path("adapter")).unwrap();
@@ -351,6 +370,11 @@ fn a_file_of_another_kind_than_the_node_opens_is_told_what_it_is() {
     zeros(&lab, "flux.safetensors", &[(flux, [6, 2])]);
     let told = lab.run(["inspect", "flux.safetensors"]);
     let wanted = "flux.safetensors: a model with a transformer in place of a UNet";
+    assert!(told.code(0).out.contains(wanted), "{}", told.out);
+    let averages = "model_ema.diffusion_modelout2weight";
+    zeros(&lab, "averages.safetensors", &[(averages, [6, 2])]);
+    let told = lab.run(["inspect", "averages.safetensors"]);
+    let wanted = "averages.safetensors: the averages of a UNet's weights alone";
     assert!(told.code(0).out.contains(wanted), "{}", told.out);
     let layer = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k";
     let pieces = ["up", "down"].map(|piece| format!("{layer}.lora_{piece}.weight"));
