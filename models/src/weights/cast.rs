@@ -175,9 +175,7 @@ impl Wanted for f16 {
     }
     fn same(bytes: &[u8], out: &mut [Self]) -> usize {
         each(bytes, out, f16::from_le_bytes);
-        out.iter()
-            .filter(|x| x.to_bits() & 0x7c00 == 0x7c00)
-            .count()
+        count(out, |x| x.to_bits() & 0x7c00 == 0x7c00)
     }
 }
 
@@ -194,15 +192,23 @@ impl Wanted for bf16 {
     }
     fn same(bytes: &[u8], out: &mut [Self]) -> usize {
         each(bytes, out, bf16::from_le_bytes);
-        out.iter()
-            .filter(|x| x.to_bits() & 0x7f80 == 0x7f80)
-            .count()
+        count(out, |x| x.to_bits() & 0x7f80 == 0x7f80)
     }
 }
 
 /// How many of `numbers` the type cannot hold.
 fn odd<T: Wanted>(numbers: &[f32]) -> usize {
     // By its bits, an infinity is above every number, and a NaN above both.
-    let odd = |x: &&f32| x.abs().to_bits() > T::MOST.to_bits();
-    numbers.iter().filter(odd).count()
+    count(numbers, |x| x.abs().to_bits() > T::MOST.to_bits())
+}
+
+/// How many of `numbers` are so: a few thousand at a time in a narrow count, of which a register
+/// holds four times as many as of wide ones.
+fn count<T>(numbers: &[T], is: impl Fn(&T) -> bool) -> usize {
+    const MOST: usize = 4096;
+    let few = |few: &[T]| {
+        let add = |n: u16, x: &T| n.wrapping_add(u16::from(is(x)));
+        usize::from(few.iter().fold(0, add))
+    };
+    numbers.chunks(MOST).map(few).sum()
 }
