@@ -10,6 +10,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::weights::FLOATS;
+
 /// The result of this crate's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -144,7 +146,7 @@ impl fmt::Display for TensorFaults {
             format!("`{name}` {found:?}")
         })?;
         list(f, "of a wrong type", &self.mistyped, |(name, found)| {
-            format!("`{name}` holds {found}, wanted F16, BF16, F32 or F64")
+            format!("`{name}` holds {found}, wanted {FLOATS}")
         })?;
         write!(
             f,

@@ -14,13 +14,14 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 use crate::adapter::Adapter;
-use crate::control::{ControlConfig, Hints, recognise as recognise_control};
+use crate::control::{ControlConfig, recognise as recognise_control};
 use crate::error::{Error, Result};
 use crate::inversion::Inversion;
+use crate::schedule::ZeroSnr;
 use crate::text::TextConfig;
 use crate::unet::UNetConfig;
 use crate::upscale::recognise as recognise_upscaler;
-use crate::weights::detect::{Denoiser, Kind};
+use crate::weights::detect::{Denoiser, Kind, NetworkJson, foreign, stranger};
 use crate::weights::folder::{self, Coder, Files, Found, Wanted};
 use crate::weights::manifest::{FILE, VaeConfig};
 use crate::weights::{KeyTable, Manifest, TensorFile, contents};
@@ -117,8 +118,8 @@ pub fn inspect(path: &Path) -> Result<Inspected> {
             .collect();
     }
     found.networks(&disk)?;
-    if found.networks.is_empty() && !path.is_dir() {
-        found.others(TensorFile::open(path)?)?;
+    if found.networks.is_empty() {
+        found.alone(&disk)?;
     }
     if found.what.is_empty() {
         "weights of an unknown kind".clone_into(&mut found.what);
@@ -144,9 +145,41 @@ impl Inspected {
         }
     }
 
+    /// What there is; where a network is at fault, that it is, and the others.
+    fn looked(&mut self, disk: &Disk) -> Result<Found> {
+        let error = match Found::look(disk, Wanted::ALL, None) {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        let none = Wanted {
+            unet: false,
+            vae: false,
+            text: false,
+        };
+        let unet = Wanted { unet: true, ..none };
+        let vae = Wanted { vae: true, ..none };
+        let text = Wanted { text: true, ..none };
+        let [unet, vae, text] = [unet, vae, text].map(|one| Found::look(disk, one, None));
+        if unet.is_err() && vae.is_err() && text.is_err() {
+            return Err(error);
+        }
+        let mut take = |found: Result<Found>| {
+            found.unwrap_or_else(|error| {
+                self.faults.push(error.to_string());
+                Found::default()
+            })
+        };
+        let (unet, vae, text) = (take(unet), take(vae), take(text));
+        Ok(Found {
+            unet: unet.unet,
+            vae: vae.vae,
+            ..text
+        })
+    }
+
     /// The networks of a checkpoint, or of a folder.
     fn networks(&mut self, disk: &Disk) -> Result<()> {
-        let found = Found::look(disk, Wanted::ALL, None)?;
+        let found = self.looked(disk)?;
         if let Some((unet, place)) = &found.unet {
             let file = self.opened(disk, place)?;
             self.unet(unet, &file)?;
@@ -157,7 +190,9 @@ impl Inspected {
             let file = self.opened(disk, place)?;
             self.network("vae", about, &network, (&file, &part.table()));
         }
-        for unread in &found.unread {
+        // What it is instead is told by `others`.
+        let alone = !disk.is_folder() || folder::own(disk).is_some();
+        for unread in found.unread.iter().filter(|_| !alone) {
             self.faults
                 .push(format!("{}: {}", unread.output, unread.why));
         }
@@ -195,6 +230,9 @@ impl Inspected {
         self.what = unet.kind.to_string();
         let mut about = unet_words(&unet.part.config);
         about += &format!(", predicts {:?}", unet.prediction);
+        if unet.schedule.rescale_zero_snr != ZeroSnr::No {
+            about += ", from nothing but noise";
+        }
         if unet.averages {
             about += ", with averages over training";
         }
@@ -235,14 +273,42 @@ impl Inspected {
         });
     }
 
+    /// What is no model: a file, or a folder that is one network's own.
+    fn alone(&mut self, disk: &Disk) -> Result<()> {
+        if !disk.is_folder() {
+            return self.others(TensorFile::open(disk.path())?, None);
+        }
+        match folder::own(disk) {
+            Some(place) => {
+                let file = self.opened(disk, &place)?;
+                let json = disk.text("config.json").ok();
+                let json = json.and_then(|json| NetworkJson::read(&json).ok());
+                self.others(file, json.as_ref())
+            }
+            None if self.faults.is_empty() => {
+                let fault = "there are no weights in it under the names that diffusers gives them";
+                self.faults.push(fault.to_owned());
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// What is no model of its own.
-    fn others(&mut self, file: TensorFile) -> Result<()> {
-        if let Ok(found) = recognise_control(&file, &Hints::default()) {
+    fn others(&mut self, file: TensorFile, json: Option<&NetworkJson>) -> Result<()> {
+        if let Some(what) = foreign(&file) {
+            what.clone_into(&mut self.what);
+            self.names = file.names().into_iter().take(MOST_NAMES).collect();
+            return Ok(());
+        }
+        if let Ok(found) = recognise_control(&file, None) {
             let (name, unet) = match &found.config {
                 ControlConfig::Net(net) => ("ControlNet", unet_words(&net.unet)),
                 ControlConfig::Adapter(_) => ("T2I-Adapter", "features for a UNet".to_owned()),
             };
             name.clone_into(&mut self.what);
+            let told = json.and_then(|json| recognise_control(&file, Some(json)).err());
+            self.faults.extend(told.map(|wrong| wrong.to_string()));
             let network = found.config.init(&Device::flex(), 0)?;
             let table = KeyTable::control(found.family, &found.config).under(&found.prefix);
             self.network("controlnet", unet, &network, (&file, &table));
@@ -261,12 +327,17 @@ impl Inspected {
             return Ok(());
         }
         let (names, ranks, is_adapter) = (file.names(), ranks(&file), Adapter::is_one(&file));
+        let stranger = stranger(&file);
         match Adapter::of(file) {
             Ok(adapter) => self.adapter(&adapter, ranks),
             Err(error) => {
-                if is_adapter {
-                    "adapter".clone_into(&mut self.what);
-                    self.faults.push(error.to_string());
+                match stranger {
+                    _ if is_adapter => {
+                        "adapter".clone_into(&mut self.what);
+                        self.faults.push(error.to_string());
+                    }
+                    Some(what) => what.clone_into(&mut self.what),
+                    None => {}
                 }
                 self.names = names.into_iter().take(MOST_NAMES).collect();
             }

@@ -58,6 +58,9 @@ struct Table {
     rows: Vec<Arc<[f32]>>,
 }
 
+/// An embedding of more numbers is none: the largest have a hundred vectors or so.
+const MOST_NUMBERS: usize = 1 << 22;
+
 impl Inversion {
     /// The vectors in a safetensors file, called `name`.
     ///
@@ -68,6 +71,20 @@ impl Inversion {
             let what = "is an adapter, no embedding: link the model through `ApplyLora`";
             return Err(Error::wrong_file(file.path(), what));
         }
+        let floats = file.names().into_iter().filter(|name| file.is_float(name));
+        let floats: Vec<String> = floats.collect();
+        let numbers =
+            |name: &String| -> usize { file.shape(name).unwrap_or_default().iter().product() };
+        // No embedding is so large, and what is no embedding need not be read to be told so.
+        let large = floats.iter().map(numbers).sum::<usize>() > MOST_NUMBERS;
+        if large {
+            let (found, name) = (floats.len(), floats.first().map_or("", |name| &name[..]));
+            let what = format!(
+                "is no embedding: it holds {found} tensors like `{name}`, of more than \
+                 {MOST_NUMBERS} numbers; use a file that textual inversion made"
+            );
+            return Err(Error::wrong_file(file.path(), what));
+        }
         let read = |tensor: String| {
             Ok(NamedTensor {
                 shape: file.shape(&tensor).unwrap_or_default().to_vec(),
@@ -75,8 +92,7 @@ impl Inversion {
                 name: tensor,
             })
         };
-        let floats = file.names().into_iter().filter(|name| file.is_float(name));
-        let tensors: Vec<NamedTensor> = floats.map(read).collect::<Result<_>>()?;
+        let tensors: Vec<NamedTensor> = floats.into_iter().map(read).collect::<Result<_>>()?;
         Self::of(name, tensors).map_err(|e| Error::file(file.path(), "is no embedding", e))
     }
 
@@ -259,6 +275,24 @@ mod tests {
         let file = TensorFile::open(&path).unwrap();
         let said = Inversion::open("style", &file).unwrap_err().to_string();
         assert!(said.contains("is an adapter, no embedding"), "{said}");
+    }
+
+    #[test]
+    fn a_whole_model_is_refused_before_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let header =
+            r#"{"out.2.weight":{"dtype":"F32","shape":[8388608],"data_offsets":[0,33554432]}}"#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        let on_disk = std::fs::File::options().write(true).open(&path).unwrap();
+        on_disk.set_len((bytes.len() + (32 << 20)) as u64).unwrap();
+        let file = TensorFile::open(&path).unwrap();
+        on_disk.set_len(bytes.len() as u64).unwrap(); // What is read from here on is not there.
+        let said = Inversion::open("model", &file).unwrap_err().to_string();
+        let wanted = "is no embedding: it holds 1 tensors like `out.2.weight`";
+        assert!(said.contains(wanted), "{said}");
     }
 
     #[test]

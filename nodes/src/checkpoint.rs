@@ -94,8 +94,16 @@ impl<'a> Inside<'a> {
         Self { reach, path, shown }
     }
 
+    /// Where `inside` is, or the one file there is.
+    fn named(&self, inside: &str) -> PathBuf {
+        match inside {
+            "" => self.shown.clone(),
+            inside => self.shown.join(inside),
+        }
+    }
+
     fn open(&self, inside: &str) -> Fallible<ldm_engine::OpenFile> {
-        let cannot = |e: Error| Fault::wrong_file(&self.shown.join(inside), e.message());
+        let cannot = |e: Error| Fault::wrong_file(&self.named(inside), e.message());
         self.reach.open(self.path, inside).map_err(cannot)
     }
 }
@@ -114,7 +122,7 @@ impl Files for Inside<'_> {
         self.reach.open(self.path, inside).is_ok()
     }
     fn text(&self, inside: &str) -> Fallible<String> {
-        let named = self.shown.join(inside);
+        let named = self.named(inside);
         let bytes = self.open(inside)?.read_all(MOST_BYTES);
         let bytes = bytes.map_err(|e| Fault::wrong_file(&named, e.message()))?;
         String::from_utf8(bytes).map_err(|e| Fault::file(&named, "is no text", e))

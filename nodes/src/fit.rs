@@ -104,7 +104,7 @@ impl Fit<'_> {
             return Err(Error::at("latent", message).hint(SAME));
         }
         let same = LatentSpace::same(latent.space, self.unet.space, "this UNet");
-        same.map_err(|e| Error::at("latent", e.message()).hint(SAME))?;
+        same.map_err(|e| Error::at("latent", e.message()).hint(e.hint_text().unwrap_or(SAME)))?;
         let multiple = config.size_multiple();
         let (h, w) = (latent.height, latent.width);
         if !h.is_multiple_of(multiple) || !w.is_multiple_of(multiple) {

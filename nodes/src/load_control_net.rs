@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ldm_engine::{Ctx, Error, Facts, FileRef, Node, OpenFile, ReadPath, Result};
-use ldm_models::control::Hints;
+use ldm_models::weights::detect::NetworkJson;
 use ldm_models::weights::{Family, TensorFile};
 
 use crate::checkpoint::at_path;
@@ -35,19 +35,16 @@ const CONFIG: &str = "config.json";
 const MOST_BYTES: u64 = 1 << 20;
 
 fn about(weights: OpenFile, config: Option<OpenFile>) -> Result<(ControlAbout, Family)> {
-    let hints = match config {
-        Some(file) => hints(file)?,
-        None => Hints::default(),
-    };
+    let json = config.map(json).transpose()?;
     let path = weights.path().to_path_buf();
     let file = TensorFile::of(&weights.into_file(), &path)?;
-    ControlAbout::of(&file, &hints)
+    ControlAbout::of(&file, json.as_ref())
 }
 
-fn hints(file: OpenFile) -> Result<Hints> {
+fn json(file: OpenFile) -> Result<NetworkJson> {
     let at = file.path().display().to_string();
     let text = String::from_utf8(file.read_all(MOST_BYTES)?)?;
-    Hints::read(&text).map_err(|what| Error::new(format!("{at} {what}")))
+    NetworkJson::read(&text).map_err(|what| Error::new(format!("{at} {what}")))
 }
 
 fn no_weights(folder: &Path) -> Error {

@@ -33,8 +33,9 @@ impl LoadVae {
             ..Asked::default()
         };
         let wanted = Wanted {
+            unet: false,
+            vae: true,
             text: false,
-            ..Wanted::ALL
         };
         let mut found = Networks::look(reach, &self.path, wanted, &asked)?;
         let vae = found.vae.take();

@@ -84,6 +84,11 @@ impl Prompt<'_> {
             let message = format!("the text is too long for the model; left out: {cut}");
             reporter.note(message);
         }
+        for text in &self.texts {
+            for told in only_words(text, self.syntax) {
+                reporter.note(told);
+            }
+        }
         let network = encoder.network(machine, reporter)?;
         let reader = self.reader(about)?;
         let device = machine.device();
@@ -109,6 +114,42 @@ impl Prompt<'_> {
             embeddings: &self.embeddings,
         })
     }
+}
+
+/// What a text has that means more to the program whose syntax it is in, and is words here.
+fn only_words(text: &str, syntax: Syntax) -> Vec<&'static str> {
+    let mut found = vec![];
+    if syntax != Syntax::Plain && ["<lora:", "<lyco:"].iter().any(|tag| text.contains(tag)) {
+        found.push("`<lora:…>` in the text is read as words; `ApplyLora` applies an adapter");
+    }
+    let has = |open, close, means: fn(&str) -> bool| {
+        let mut inside = text.split(open).skip(1);
+        inside.any(|rest| rest.split(close).next().is_some_and(means))
+    };
+    match syntax {
+        Syntax::ComfyUi if has('{', '}', |inner| inner.contains('|')) => {
+            found.push("`{…|…}` in the text is read as words, of which none is chosen");
+        }
+        Syntax::A1111 => {
+            if has('[', ']', |inner| inner.contains('|') || is_timed(inner)) {
+                found.push(
+                    "`[…:…]` and `[…|…]` in the text are read as words that stay; \
+                     `SetTimestepRange` and `CombineConditioning` change them on the way",
+                );
+            }
+            if text.split_whitespace().any(|word| word == "AND") {
+                found.push("`AND` in the text is a word; `CombineConditioning` joins two texts");
+            }
+        }
+        Syntax::ComfyUi | Syntax::Plain => {}
+    }
+    found
+}
+
+/// `from:to:0.5`
+fn is_timed(inner: &str) -> bool {
+    let when = inner.rsplit_once(':').map(|(_, when)| when.trim());
+    when.is_some_and(|when| when.parse::<f64>().is_ok())
 }
 
 fn placed(error: PromptError) -> Error {
@@ -143,4 +184,37 @@ pub(crate) fn embeddings(
         found.push(read.map_err(|e| at(e.into()))?);
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_programs_would_do_more_with_is_told() {
+        let told = |text, syntax| only_words(text, syntax).join("; ");
+        for (text, syntax, wanted) in [
+            (
+                "a cat <lora:style:0.8>",
+                Syntax::ComfyUi,
+                "`ApplyLora` applies",
+            ),
+            (
+                "a {red|blue} house",
+                Syntax::ComfyUi,
+                "of which none is chosen",
+            ),
+            ("a [cat:dog:0.5]", Syntax::A1111, "`SetTimestepRange`"),
+            ("a [cat|dog]", Syntax::A1111, "`CombineConditioning`"),
+            ("a cat AND a dog", Syntax::A1111, "joins two texts"),
+        ] {
+            let said = told(text, syntax);
+            assert!(said.contains(wanted), "{text}: {said}");
+            assert_eq!(told(text, Syntax::Plain), "", "{text}");
+        }
+        for text in ["a [cat] and (dog:1.2)", "{a} | b", "a BREAK b", "[a: b]"] {
+            let both = told(text, Syntax::ComfyUi) + &told(text, Syntax::A1111);
+            assert_eq!(both, "", "{text}");
+        }
+    }
 }

@@ -324,4 +324,73 @@ fn a_network_without_its_configuration_is_told_of() {
         out.contains("folder/unet has weights and no `config.json`"),
         "{out}"
     );
+    std::fs::create_dir_all(lab.path("none")).unwrap();
+    let told = lab.run(["inspect", "none"]);
+    let wanted = "there are no weights in it";
+    assert!(told.code(1).out.contains(wanted), "{}", told.out);
+}
+
+#[test]
+fn one_network_at_fault_keeps_nobody_from_hearing_of_the_others() {
+    let lab = Lab::new();
+    let text = [
+        ("text_model.embeddings.token_embedding.weight", [16, 64]),
+        ("text_model.embeddings.position_embedding.weight", [8, 64]),
+        ("text_model.encoder.layers.0.mlp.fc1.weight", [64, 64]),
+    ];
+    for folder in ["text_encoder", "unet"] {
+        lab.write(&format!("model/{folder}/config.json"), "{}");
+    }
+    zeros(&lab, "model/text_encoder/model.safetensors", &text);
+    lab.write("model/unet/diffusion_pytorch_model.safetensors", "<html>");
+    let told = lab.run(["inspect", "model"]);
+    let out = &told.code(1).out;
+    assert!(out.contains("model.safetensors is a web page"), "{out}");
+    assert!(out.contains("text_encoder  "), "{out}");
+}
+
+#[test]
+fn a_folder_of_one_network_is_told_as_its_file_is() {
+    let lab = Lab::new();
+    std::fs::create_dir_all(lab.path("adapter")).unwrap();
+    let layer = "lora_unet_conv_in";
+    let pieces = ["up", "down"].map(|piece| format!("{layer}.lora_{piece}.weight"));
+    let pieces = [(&pieces[0][..], [320, 4]), (&pieces[1][..], [4, 36])];
+    zeros(&lab, "adapter/model.safetensors", &pieces);
+    let told = lab.run(["inspect", "adapter"]);
+    let out = &told.code(0).out;
+    assert!(out.starts_with("adapter: adapter"), "{out}");
+    assert!(out.contains(" kB, 2 tensors"), "{out}");
+}
+
+#[test]
+fn a_file_of_another_kind_than_the_node_opens_is_told_what_it_is() {
+    let lab = Lab::new();
+    let flux = "model.diffusion_model.double_blocks.0.img_attn.qkv.weight";
+    zeros(&lab, "flux.safetensors", &[(flux, [6, 2])]);
+    let told = lab.run(["inspect", "flux.safetensors"]);
+    let wanted = "flux.safetensors: a model with a transformer in place of a UNet";
+    assert!(told.code(0).out.contains(wanted), "{}", told.out);
+    let averages = "model_ema.diffusion_modelout2weight";
+    zeros(&lab, "averages.safetensors", &[(averages, [6, 2])]);
+    let told = lab.run(["inspect", "averages.safetensors"]);
+    let wanted = "averages.safetensors: the averages of a UNet's weights alone";
+    assert!(told.code(0).out.contains(wanted), "{}", told.out);
+    let layer = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k";
+    let pieces = ["up", "down"].map(|piece| format!("{layer}.lora_{piece}.weight"));
+    let pieces = [(&pieces[0][..], [1280, 4]), (&pieces[1][..], [4, 2048])];
+    zeros(&lab, "lora.safetensors", &pieces);
+    for (file, wanted) in [
+        ("flux.safetensors", "it is a model with a transformer"),
+        (
+            "lora.safetensors",
+            "it is an adapter, which changes another model",
+        ),
+    ] {
+        for kind in ["LoadCheckpoint", "LoadUnet", "LoadVae", "LoadTextEncoder"] {
+            let node = format!("\"a\": {kind}(path: {file:?})");
+            let ended = lab.graph(&node, &["--only", "a"]);
+            ended.code(2).says("that is known here").says(wanted);
+        }
+    }
 }

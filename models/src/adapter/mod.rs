@@ -37,7 +37,7 @@ pub use method::Method;
 pub use names::Part;
 
 use crate::error::{Error, Result};
-use crate::weights::TensorFile;
+use crate::weights::{FLOATS, TensorFile};
 use method::Shapes;
 use names::{Names, Piece};
 
@@ -174,7 +174,7 @@ fn usable(file: &TensorFile, key: &str) -> Result<()> {
     if !file.is_float(key) {
         let found = file.dtype(key).unwrap_or_default();
         return fail(format!(
-            "holds {found} in `{key}`, wanted F16, BF16, F32 or F64; convert it"
+            "holds {found} in `{key}`, wanted {FLOATS}; convert it"
         ));
     }
     if file.shape(key).is_some_and(|shape| shape.contains(&0)) {

@@ -19,7 +19,7 @@ mod recognise;
 mod tests;
 
 pub use config::{AdapterConfig, AdapterKind, ControlConfig, ControlNetConfig, Place};
-pub use recognise::{Hints, Recognised, recognise};
+pub use recognise::{Recognised, recognise};
 
 use burn::module::Module;
 use burn::tensor::{DType, Tensor};

@@ -1,10 +1,9 @@
 //! Which network a file holds, from the names and shapes of its tensors.
 
-use serde::Deserialize;
-
 use super::config::{AdapterConfig, AdapterKind, ControlConfig, ControlNetConfig, Place};
 use crate::error::{Error, Result};
 use crate::unet::{Heads, LabelConfig, UNetConfig};
+use crate::weights::detect::{NetworkJson, foreign};
 use crate::weights::{Family, TensorFile};
 
 /// A network and how a file calls its tensors.
@@ -18,65 +17,19 @@ pub struct Recognised {
     pub prefix: String,
 }
 
-/// What a diffusers `config.json` says that shapes do not; the rest of it is not looked at.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct Hints {
-    norm_num_groups: Option<usize>,
-    /// A number of heads in spite of its name.
-    attention_head_dim: Option<OneOrMany>,
-    num_attention_heads: Option<OneOrMany>,
-    #[serde(default)]
-    global_pool_conditions: bool,
-    controlnet_conditioning_channel_order: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(usize),
-    Many(Vec<usize>),
-}
-
-impl Hints {
-    /// From the text of a `config.json`.
-    ///
-    /// # Errors
-    /// What is no such file, or asks for what this program cannot do, as the rest of a sentence
-    /// about it.
-    pub fn read(json: &str) -> Result<Self, String> {
-        let hints: Self =
-            serde_json::from_str(json).map_err(|e| format!("is no config.json: {e}"))?;
-        match hints.controlnet_conditioning_channel_order.as_deref() {
-            Some("rgb") | None => Ok(hints),
-            Some(other) => Err(format!(
-                "takes hints with channels in the order {other}, wanted rgb; use another ControlNet"
-            )),
-        }
-    }
-
-    /// Heads of attention, given the widths of the levels.
-    fn heads(&self, widths: &[usize]) -> Option<Heads> {
-        let told = self.num_attention_heads.as_ref();
-        match told.or(self.attention_head_dim.as_ref())? {
-            OneOrMany::One(count) => Some(Heads::Count(*count)),
-            OneOrMany::Many(counts) => {
-                let width = widths.first()? / counts.first().filter(|n| **n > 0)?;
-                let even = widths.iter().zip(counts).all(|(w, n)| *w == width * n);
-                (even && counts.len() == widths.len()).then_some(Heads::Width(width))
-            }
-        }
-    }
-}
-
-/// The network that `file` holds, helped by the `hints` of a config beside it.
+/// The network that `file` holds; `json` is the `config.json` beside it.
 ///
 /// # Errors
-/// The file holds no network of these kinds, or one that makes no sense.
-pub fn recognise(file: &TensorFile, hints: &Hints) -> Result<Recognised> {
+/// The file holds no network of these kinds, or one that makes no sense, or the configuration
+/// is of another network or asks for what is not computed here.
+pub fn recognise(file: &TensorFile, json: Option<&NetworkJson>) -> Result<Recognised> {
+    if let Some(what) = foreign(file) {
+        return Err(Error::wrong_file(file.path(), format!("is {what}")));
+    }
     let found = layouts().into_iter().find_map(|(kind, family, prefix)| {
         let reader = Reader { file, prefix };
         let config = match kind {
-            Kind::Net => reader.net(family, hints).map(ControlConfig::Net),
+            Kind::Net => reader.net(family).map(ControlConfig::Net),
             Kind::Adapter => reader.adapter(family).map(ControlConfig::Adapter),
         };
         let prefix = prefix.to_owned();
@@ -86,10 +39,36 @@ pub fn recognise(file: &TensorFile, hints: &Hints) -> Result<Recognised> {
             prefix,
         })
     });
-    let found = found.ok_or_else(|| unknown(file))?;
+    let mut found = found.ok_or_else(|| unknown(file))?;
+    if let Some(json) = json {
+        let wrong = |what| Error::wrong_file(file.path(), format!("has a config.json that {what}"));
+        told(&mut found.config, json).map_err(wrong)?;
+    }
     let unsound = |e| Error::file(file.path(), "holds no sound ControlNet or T2I-Adapter", e);
     found.config.check().map_err(unsound)?;
     Ok(found)
+}
+
+/// Takes from a `config.json` what shapes do not show.
+fn told(config: &mut ControlConfig, json: &NetworkJson) -> Result<(), String> {
+    match config {
+        ControlConfig::Net(net) => {
+            json.is_of(&["ControlNetModel"])?;
+            json.agrees("conditioning_channels", net.hint_channels)?;
+            json.agrees("conditioning_embedding_out_channels", &net.hint_widths[..])?;
+            net.pooled = json.pooled;
+            json.complete(&mut net.unet)
+        }
+        ControlConfig::Adapter(adapter) => {
+            json.is_of(&["T2IAdapter"])?;
+            json.agrees("in_channels", adapter.in_channels)?;
+            // The small network has a level more than it says, as wide as the last.
+            let last = adapter.channels.len() - usize::from(adapter.kind == AdapterKind::Light);
+            json.agrees("channels", &adapter.channels[..last])?;
+            json.agrees("num_res_blocks", adapter.blocks)?;
+            json.agrees("downscale_factor", adapter.unshuffle)
+        }
+    }
 }
 
 enum Kind {
@@ -111,10 +90,6 @@ fn layouts() -> [(Kind, Family, &'static str); 7] {
 }
 
 fn unknown(file: &TensorFile) -> Error {
-    if file.shape("lora_controlnet").is_some() {
-        let what = "is a Control-LoRA, which is not known here; use the whole ControlNet";
-        return Error::wrong_file(file.path(), what);
-    }
     let first = file.names().into_iter().next();
     let found = first.map_or_else(
         || "no tensor at all".to_owned(),
@@ -158,13 +133,13 @@ impl Reader<'_> {
 
     // ---- ControlNets
 
-    fn net(&self, family: Family, hints: &Hints) -> Option<ControlNetConfig> {
+    fn net(&self, family: Family) -> Option<ControlNetConfig> {
         let (hint_channels, hint_widths) = self.hint(family)?;
         let config = ControlNetConfig {
-            unet: self.half(family, hints)?,
+            unet: self.half(family)?,
             hint_channels,
             hint_widths,
-            pooled: hints.global_pool_conditions,
+            pooled: false,
         };
         Some(config)
     }
@@ -183,7 +158,7 @@ impl Reader<'_> {
         Some((channels, widths.collect::<Option<_>>()?))
     }
 
-    fn half(&self, family: Family, hints: &Hints) -> Option<UNetConfig> {
+    fn half(&self, family: Family) -> Option<UNetConfig> {
         let compvis = family == Family::CompVis;
         let (conv_in, middle, label) = match compvis {
             true => ("input_blocks.0.0", "middle_block.1", "label_emb.0.0"),
@@ -215,14 +190,14 @@ impl Reader<'_> {
             channel_mult: widths.iter().map(|w| w / model_channels).collect(),
             num_res_blocks,
             attention_resolutions,
-            heads: hints.heads(&widths).unwrap_or_else(|| self.heads(middle)),
+            heads: self.heads(middle),
             context_dim: self.sizes(&context).map(|(width, _)| width),
             transformer_depth: depths,
             middle_depth: Some(self.depth(middle)),
             label: self.sizes(label).map(|(n, _)| LabelConfig::Vector(n)),
             scale_shift: false,
             resblock_updown: false,
-            groups: hints.norm_num_groups.unwrap_or(32),
+            groups: 32,
         })
     }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::unet::{Heads, LabelConfig, UNetConfig};
+use crate::weights::detect::NetworkJson;
 use crate::weights::{Family, KeyTable, SaveAs, TensorFile, TensorWriter, faults};
 
 /// Stable Diffusion 1, by its numbers.
@@ -128,7 +129,7 @@ fn the_released_shapes_are_recognised_under_every_name() {
         let folder = tempfile::tempdir().unwrap();
         let table = KeyTable::control(family, &config).under(prefix);
         let file = hollow(&folder, &config, &table);
-        let found = recognise(&file, &Hints::default()).unwrap();
+        let found = recognise(&file, None).unwrap();
         let prefix = prefix.to_owned();
         let wanted = Recognised {
             config,
@@ -142,32 +143,64 @@ fn the_released_shapes_are_recognised_under_every_name() {
     }
 }
 
-#[test]
-fn a_config_beside_the_file_says_what_shapes_do_not() {
-    let read = |json: &str| Hints::read(json);
-    let hints = read(r#"{"attention_head_dim": [5, 10, 20, 20], "norm_num_groups": 16}"#).unwrap();
+/// Stable Diffusion 1's ControlNet as `json` beside the file has it.
+fn beside(json: &str) -> Result<ControlNetConfig, String> {
     let config = net(sd1());
     let folder = tempfile::tempdir().unwrap();
-    let file = hollow(
-        &folder,
-        &config,
-        &KeyTable::control(Family::Diffusers, &config),
-    );
-    let ControlConfig::Net(found) = recognise(&file, &hints).unwrap().config else {
-        panic!("not a ControlNet");
-    };
+    let table = KeyTable::control(Family::Diffusers, &config);
+    let file = hollow(&folder, &config, &table);
+    let json = NetworkJson::read(json)?;
+    match recognise(&file, Some(&json)) {
+        Ok(Recognised {
+            config: ControlConfig::Net(net),
+            ..
+        }) => Ok(net),
+        Ok(other) => panic!("not a ControlNet: {other:?}"),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[test]
+fn a_config_beside_the_file_says_what_shapes_do_not() {
+    let found =
+        beside(r#"{"attention_head_dim": [5, 10, 20, 20], "norm_num_groups": 16}"#).unwrap();
     assert_eq!(
         (found.unet.heads, found.unet.groups),
         (Heads::Width(64), 16)
     );
-    let hints = read(r#"{"attention_head_dim": 4, "global_pool_conditions": true}"#).unwrap();
-    let ControlConfig::Net(found) = recognise(&file, &hints).unwrap().config else {
-        panic!("not a ControlNet");
-    };
+    let found = beside(r#"{"attention_head_dim": 4, "global_pool_conditions": true}"#).unwrap();
     assert_eq!((found.unet.heads, found.pooled), (Heads::Count(4), true));
-    let bgr = read(r#"{"controlnet_conditioning_channel_order": "bgr"}"#).unwrap_err();
-    assert!(bgr.contains("in the order bgr, wanted rgb"), "{bgr}");
-    assert!(read("[]").unwrap_err().starts_with("is no config.json"));
+}
+
+#[test]
+fn a_config_that_says_another_network_than_the_shapes_is_told_with_both() {
+    for (json, wanted) in [
+        ("[]", "is no config.json"),
+        (
+            r#"{"controlnet_conditioning_channel_order": "bgr"}"#,
+            r#"order is "bgr", but only "rgb""#,
+        ),
+        (
+            r#"{"_class_name": "UNet2DConditionModel"}"#,
+            "_class_name is UNet2DConditionModel, but its tensors are those of ControlNetModel",
+        ),
+        (
+            r#"{"cross_attention_dim": 1024}"#,
+            "cross_attention_dim is 1024, but its tensors say 768",
+        ),
+        (
+            r#"{"conditioning_channels": 1}"#,
+            "conditioning_channels is 1, but its tensors say 3",
+        ),
+        (
+            r#"{"block_out_channels": [320, 640]}"#,
+            "block_out_channels is [320,640], but its tensors say [320,640,1280,1280]",
+        ),
+        (r#"{"attention_head_dim": [8, 8]}"#, "have [8, 8] heads"),
+    ] {
+        let found = beside(json).unwrap_err();
+        assert!(found.contains(wanted), "{json}: {found}");
+    }
 }
 
 #[test]
@@ -178,7 +211,7 @@ fn a_file_of_something_else_is_refused_by_what_it_holds() {
         writer.tensor(name, &Tensor::<1>::ones([1], &Device::flex()));
         writer.write(file.path(), SaveAs::F32).unwrap();
         let file = TensorFile::open(file.path()).unwrap();
-        recognise(&file, &Hints::default()).unwrap_err().to_string()
+        recognise(&file, None).unwrap_err().to_string()
     };
     let other = refusal("model.diffusion_model.out.0.weight");
     assert!(

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{CompactConfig, RrdbConfig, UpscaleConfig};
 use crate::error::{Error, Result};
 use crate::weights::TensorFile;
+use crate::weights::detect::foreign;
 
 /// Who named the tensors of an upscaler's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,9 @@ pub fn recognise(file: &TensorFile) -> Result<(UpscaleConfig, Naming)> {
                 return Ok((config, Naming { prefix, style }));
             }
         }
+    }
+    if let Some(what) = foreign(file) {
+        return Err(Error::wrong_file(file.path(), format!("is {what}")));
     }
     let first = file.names().into_iter().next();
     let found = first.map_or_else(

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use safetensors::tensor::Dtype;
 
-use super::cast::Float;
+use super::cast::{FLOATS, Float};
 use super::gather::Gather;
 use super::part::Part;
 use super::stream::{Room, Stored};
@@ -284,7 +284,7 @@ impl TensorFile {
     /// The numbers of `name` as f32, in row-major order.
     ///
     /// # Errors
-    /// No tensor has this name, it does not hold F16, BF16, F32 or F64, or it cannot be read.
+    /// No tensor has this name, it holds no floating-point numbers, or it cannot be read.
     pub fn read(&self, name: &str) -> Result<Vec<f32>> {
         let view = self.view(name)?;
         let mut room = Room::default();
@@ -306,7 +306,7 @@ impl TensorFile {
     /// The numbers that `view`, a view of `name`, looks at; they are read through `room`.
     ///
     /// # Errors
-    /// The tensor does not hold F16, BF16, F32 or F64.
+    /// The tensor holds no floating-point numbers.
     pub(super) fn numbers<'a>(
         &'a self,
         name: &str,
@@ -316,8 +316,7 @@ impl TensorFile {
         let part = &self.parts[view.part];
         let float = Float::of(view.dtype).ok_or_else(|| {
             let found = view.dtype;
-            let what =
-                format!("holds {found} in `{name}`, wanted F16, BF16, F32 or F64; convert it");
+            let what = format!("holds {found} in `{name}`, wanted {FLOATS}; convert it");
             Error::wrong_file(part.path(), what)
         })?;
         let start = view.start;

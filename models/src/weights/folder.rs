@@ -95,6 +95,15 @@ pub struct Unread {
     pub why: String,
 }
 
+impl Unread {
+    fn stranger(what: &str) -> Self {
+        Self {
+            output: UNET.output,
+            why: format!("it is {what}"),
+        }
+    }
+}
+
 /// Which networks are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
@@ -128,6 +137,12 @@ impl Found {
             false => model.single(wanted),
         }
     }
+}
+
+/// The files of the weights in a folder that is one network's own.
+pub fn own(files: &dyn Files) -> Option<Place> {
+    let variant = None;
+    Model { files, variant }.weights("").ok()
 }
 
 /// The tensors of a network in `files`, as if they were in one file, under the names that the
@@ -181,6 +196,7 @@ const SECOND: Role = Role {
     folders: &["text_encoder_2"],
     ..TEXT
 };
+const TRANSFORMER: &str = "transformer";
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
 const CONFIG: &str = "config.json";
 
@@ -203,7 +219,11 @@ impl Model<'_> {
         }
         let place = vec![(String::new(), String::new())];
         let file = open(self.files, &place)?;
-        let unet = detect::unet(&file, None)?;
+        // One that is not wanted still tells the scale of the autoencoder's latents.
+        let unet = match wanted.unet {
+            true => detect::unet(&file, None)?,
+            false => detect::unet(&file, None).unwrap_or_default(),
+        };
         let scale = unet.as_ref().map(|unet| unet.scale);
         let vae = detect::vae(&file, None)?;
         let vae = vae.map(|part| {
@@ -216,13 +236,16 @@ impl Model<'_> {
             tokenizer: None,
         });
         let placed = |is: bool| is.then(|| place.clone());
+        let none = unet.is_none() && vae.is_none() && text.is_none();
+        let why = none.then(|| detect::stranger(&file)).flatten();
+        let unread = why.map(Unread::stranger);
         Ok(Found {
             unet: unet.zip(placed(wanted.unet)),
             vae: vae.zip(placed(wanted.vae)),
             text: text.zip(placed(wanted.text)),
             class: detect::class_embedder(&file).zip(placed(wanted.text)),
             map: detect::spatial_rescaler(&file).zip(placed(wanted.text)),
-            unread: Vec::new(),
+            unread: unread.into_iter().collect(),
         })
     }
 
@@ -245,7 +268,44 @@ impl Model<'_> {
         for (role, _) in missing.into_iter().filter(|(_, missing)| *missing) {
             found.unread.extend(self.unread(&role)?);
         }
+        if wanted.unet && found.unet.is_none() {
+            found.unread.extend(self.transformer());
+        }
+        if found.unet.is_none() && found.vae.is_none() && found.text.is_none() {
+            found.unread.extend(self.hub());
+            found.unread.extend(self.other());
+        }
         Ok(found)
+    }
+
+    /// That a folder has what newer models have in place of a U-Net.
+    fn transformer(&self) -> Option<Unread> {
+        let there = self.files.has(&format!("{TRANSFORMER}/{CONFIG}"));
+        let at = self.files.path().join(TRANSFORMER);
+        there.then(|| Unread {
+            output: UNET.output,
+            why: format!(
+                "{} holds a transformer, as models after Stable Diffusion XL have in place of a \
+                 UNet, which is not run here; use a model that has a folder `unet`",
+                at.display()
+            ),
+        })
+    }
+
+    /// That a folder is one of Hugging Face's cache, which has the model's further down.
+    fn hub(&self) -> Option<Unread> {
+        let commit = self.files.text("refs/main").ok()?;
+        let commit = commit.trim();
+        is_plain(commit).then(|| Unread {
+            output: UNET.output,
+            why: format!("the model is in it, in the folder `snapshots/{commit}`: name that"),
+        })
+    }
+
+    /// That a folder is another network's own.
+    fn other(&self) -> Option<Unread> {
+        let file = open(self.files, &own(self.files)?).ok()?;
+        detect::stranger(&file).map(Unread::stranger)
     }
 
     /// Why a folder of this role that has weights gave no network.

@@ -280,6 +280,35 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_eight_bits_are_those_of_their_formats() {
+        let read = |bits: &[u8], float| {
+            let from = Numbers::Bytes(bits, float);
+            from.gather::<f32>((&[bits.len()], &[1])).unwrap()
+        };
+        let bits = [0x00, 0x80, 0x01, 0x07, 0x08, 0x38, 0xbc, 0x7e];
+        let smallest = 2f32.powi(-9);
+        let wanted = [
+            0.0,
+            -0.0,
+            smallest,
+            7.0 * smallest,
+            8.0 * smallest,
+            1.0,
+            -1.5,
+            448.0,
+        ];
+        let fine = read(&bits, Float::F8E4M3);
+        let bits_of = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits_of(&fine.numbers), bits_of(&wanted));
+        let bits = [0x00, 0x01, 0x04, 0x3c, 0xbe, 0x7b];
+        let smallest = 2f32.powi(-16);
+        let wanted = [0.0, smallest, 4.0 * smallest, 1.0, -1.5, 57344.0];
+        assert_eq!(read(&bits, Float::F8E5M2).numbers, wanted);
+        assert_eq!(read(&[0x7f, 0xff, 0x7e], Float::F8E4M3).odd, 2);
+        assert_eq!(read(&[0x7c, 0xfd, 0x7b], Float::F8E5M2).odd, 2);
+    }
+
+    #[test]
     fn numbers_that_the_type_cannot_hold_are_counted() {
         let from = [1.0, f32::NAN, f32::INFINITY, -7e4, 65504.0];
         let from = Numbers::Floats(&from);

@@ -34,6 +34,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cast::FLOATS;
 pub use file::{TensorFile, content_hash};
 pub use keys::{ClipNames, Family, KeyTable};
 pub(crate) use load::plan;

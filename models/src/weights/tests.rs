@@ -10,7 +10,7 @@ use super::manifest::{TextConfig, TextPart, UNetPart, VaeConfig, VaePart};
 use super::*;
 use crate::autoencoder::{KlAutoencoderConfig, VqAutoencoderConfig};
 use crate::schedule::ScheduleConfig;
-use crate::text::TextTransformerConfig;
+use crate::text::{ClipConfig, TextTransformerConfig};
 use crate::tokenizer::Tokenizer;
 use crate::unet::{Heads, UNetConfig};
 
@@ -268,6 +268,19 @@ fn keys<M: Module>(network: &M, table: &KeyTable) -> Vec<String> {
 fn holds(keys: &[String], wanted: &[&str]) {
     for key in wanted {
         assert!(keys.binary_search(&(*key).to_owned()).is_ok(), "no {key}");
+    }
+}
+
+#[test]
+fn the_half_of_a_whole_clip_that_reads_pictures_is_not_spare() {
+    let table = KeyTable::clip(ClipNames::Transformers, &ClipConfig::vit_l());
+    for (key, owned) in [
+        ("text_model.embeddings.position_ids", false),
+        ("vision_model.post_layernorm.weight", false),
+        ("visual_projection.weight", false),
+        ("text_model.encoder.layers.99.mlp.fc1.weight", true),
+    ] {
+        assert_eq!(table.owns(key), owned, "{key}");
     }
 }
 

@@ -5,9 +5,10 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor};
-use ldm_models::control::{ControlConfig, Controller, Hints, Place, recognise};
+use ldm_models::control::{ControlConfig, Controller, Place, recognise};
 use ldm_models::guidance::ControlModel;
 use ldm_models::unet::{Control, Heads, Told, UNet, UNetConfig};
+use ldm_models::weights::detect::NetworkJson;
 use ldm_models::weights::{Family, KeyTable, NoPatch, TensorFile, load};
 
 use crate::networks::{
@@ -70,8 +71,8 @@ fn the_released_names_hold_the_same_networks() {
 }
 
 fn recognised(recording: &Recording, file: &TensorFile) -> (ControlConfig, KeyTable, Family) {
-    let hints = Hints::read(recording.note("config")).unwrap();
-    let found = recognise(file, &hints).unwrap();
+    let json = NetworkJson::read(recording.note("config")).unwrap();
+    let found = recognise(file, Some(&json)).unwrap();
     let table = KeyTable::control(found.family, &found.config).under(&found.prefix);
     (found.config, table, found.family)
 }

@@ -409,9 +409,30 @@ fn what_is_wrong_with_a_folder_is_told_where_it_was_found() {
         alone.contains(&none) && alone.contains(&no_config),
         "{alone}"
     );
+    std::fs::rename(at.join("unet"), at.join("transformer")).unwrap();
+    std::fs::write(at.join("transformer/config.json"), &whole).unwrap();
+    let transformer = format!("{} holds a transformer", shown("transformer"));
+    said(&["`latent.unet`: there is no `folder.unet`", &transformer]);
+    std::fs::rename(at.join("transformer"), at.join("unet")).unwrap();
+    std::fs::remove_file(&config).unwrap();
     for other in ["text_encoder", "vae"] {
         std::fs::remove_dir_all(at.join(other)).unwrap();
     }
     let none = format!("{} holds no network that is known here", at.display());
     said(&["`folder.path`", &none, &no_config]);
+}
+
+#[test]
+fn what_is_wrong_with_one_network_keeps_nobody_from_another() {
+    let mut lab = Lab::new();
+    let at = lab.folder.path().join("models/tiny");
+    make_folder(&at);
+    std::fs::write(
+        at.join("unet/config.json"),
+        r#"{"cross_attention_dim": 768}"#,
+    )
+    .unwrap();
+    lab.refusal(r#""a": LoadUnet(path: "models/tiny"),"#);
+    lab.run(r#""a": LoadVae(path: "models/tiny"),"#, &["a"]);
+    lab.run(r#""a": LoadTextEncoder(path: "models/tiny"),"#, &["a"]);
 }

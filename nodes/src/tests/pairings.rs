@@ -99,7 +99,10 @@ fn parts_of_two_models_do_not_meet() {
     check(
         &lab,
         &nodes,
-        &["the latent is scaled by 0.5, this UNet by 0.25"],
+        &[
+            "the latent is scaled by 0.5, this UNet by 0.25",
+            "`LoadVae(path: …, scale: …)`",
+        ],
     );
     let nodes = other(
         "wide",

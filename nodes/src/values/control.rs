@@ -3,7 +3,8 @@
 
 use burn::tensor::Device;
 use ldm_engine::{Error, Result};
-use ldm_models::control::{ControlConfig, Controller, Hints, Recognised, recognise};
+use ldm_models::control::{ControlConfig, Controller, Recognised, recognise};
+use ldm_models::weights::detect::NetworkJson;
 use ldm_models::weights::{Family, KeyTable, TensorFile, Types};
 use serde::{Deserialize, Serialize};
 
@@ -22,17 +23,18 @@ pub struct ControlAbout {
 }
 
 impl ControlAbout {
-    /// Of the network that `file` holds, and who named its tensors; `hints` are what a config
-    /// beside it says.
+    /// Of the network that `file` holds, and who named its tensors; `json` is the `config.json`
+    /// beside it.
     ///
     /// # Errors
-    /// It holds none that is known here, or none for pictures in colour, or not all of it.
-    pub fn of(file: &TensorFile, hints: &Hints) -> Result<(Self, Family)> {
+    /// It holds none that is known here, or none for pictures in colour, or not all of it, or the
+    /// configuration is of another.
+    pub fn of(file: &TensorFile, json: Option<&NetworkJson>) -> Result<(Self, Family)> {
         let Recognised {
             config,
             family,
             prefix,
-        } = recognise(file, hints)?;
+        } = recognise(file, json)?;
         if config.hint_channels() != 3 {
             let wanted = config.hint_channels();
             let at = file.path().display();

@@ -83,7 +83,9 @@ impl LatentSpace {
         if found.scale != wanted.scale {
             let (f, w) = (found.scale, wanted.scale);
             let message = format!("the latent is scaled by {f}, {whose} by {w}");
-            return Err(Error::new(message).hint("use the autoencoder of the same model"));
+            let hint = "use the autoencoder of the same model; one in a file of its own does not \
+                        say the scale, write the UNet's: `LoadVae(path: …, scale: …)`";
+            return Err(Error::new(message).hint(hint));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::prediction::Prediction;
 use crate::schedule::{Betas, ScheduleConfig, ZeroSnr};
 use crate::unet::Heads;
 
-/// The `config.json` of a U-Net or an autoencoder.
+/// The `config.json` of a U-Net, an autoencoder, or a network that steers a U-Net.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct NetworkJson {
     #[serde(default, rename = "_class_name")]
@@ -23,6 +23,9 @@ pub struct NetworkJson {
     num_attention_heads: Option<OneOrMany>,
     /// What an autoencoder's latents are multiplied by.
     pub(in crate::weights) scaling_factor: Option<f64>,
+    /// Whether a ControlNet's results are averaged over all places.
+    #[serde(default, rename = "global_pool_conditions")]
+    pub(crate) pooled: bool,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
@@ -43,6 +46,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("center_input_sample", "false"),
     ("class_embed_type", "null"),
     ("class_embeddings_concat", "false"),
+    ("controlnet_conditioning_channel_order", "\"rgb\""),
     ("conv_in_kernel", "3"),
     ("conv_out_kernel", "3"),
     ("cross_attention_norm", "null"),
@@ -84,7 +88,7 @@ impl NetworkJson {
             };
             if !same {
                 return Err(format!(
-                    "says {setting} is {found}, but only {wanted} is known here"
+                    "says {setting} is {found}, but only {wanted} is known here; use another model"
                 ));
             }
         }
@@ -92,7 +96,7 @@ impl NetworkJson {
     }
 
     /// Whether it is of one of these classes of diffusers, if it says its class.
-    pub(super) fn is_of(&self, classes: &[&str]) -> Result<(), String> {
+    pub(crate) fn is_of(&self, classes: &[&str]) -> Result<(), String> {
         let class = &self.class[..];
         if class.is_empty() || classes.contains(&class) {
             return Ok(());
@@ -104,7 +108,7 @@ impl NetworkJson {
     }
 
     /// Whether `setting`, if it is there, is what the shapes show; a list says it of each level.
-    pub(super) fn agrees(&self, setting: &str, shown: impl Into<Value>) -> Result<(), String> {
+    pub(crate) fn agrees(&self, setting: &str, shown: impl Into<Value>) -> Result<(), String> {
         let shown = shown.into();
         let Some(told) = self.rest.get(setting).filter(|told| !told.is_null()) else {
             return Ok(());
@@ -166,6 +170,9 @@ fn even(counts: &[usize], widths: &[usize]) -> Result<Heads, String> {
 /// The `scheduler_config.json` of a folder.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SchedulerJson {
+    #[serde(default, rename = "_class_name")]
+    class: String,
+    use_flow_sigmas: Option<bool>,
     #[serde(default = "linear")]
     beta_schedule: String,
     #[serde(default = "first")]
@@ -198,6 +205,9 @@ fn thousand() -> usize {
     1000
 }
 
+/// How the classes are called whose noise does not follow from betas, whatever they say of these.
+const OTHER_NOISE: &[&str] = &["EDM", "FlowMatch", "CMStochastic"];
+
 impl SchedulerJson {
     /// Reads a `scheduler_config.json`.
     ///
@@ -215,6 +225,14 @@ impl SchedulerJson {
     pub fn schedule(&self) -> Result<ScheduleConfig, String> {
         if self.trained_betas.is_some() {
             return Err("lists trained_betas, which are not read here".to_owned());
+        }
+        let class = &self.class;
+        let flows = self.use_flow_sigmas == Some(true);
+        if flows || OTHER_NOISE.iter().any(|other| class.starts_with(other)) {
+            return Err(format!(
+                "says _class_name is {class}, which adds noise by no betas; use another model, or \
+                 take this file away and say the noise by `ModelSampling`"
+            ));
         }
         let name = &self.beta_schedule;
         let betas = Betas::from_diffusers(name, self.beta_start, self.beta_end);

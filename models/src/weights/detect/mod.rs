@@ -5,6 +5,7 @@
 //! unet, autoencoder, text     shapes of networks
 //! kind          which released model that is, and what follows
 //! json          what a folder's config.json adds
+//! stranger      what a file is that holds none of these networks
 //! ```
 //!
 //! Promises
@@ -18,6 +19,7 @@ mod autoencoder;
 mod json;
 mod kind;
 mod look;
+mod stranger;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -35,6 +37,8 @@ use crate::unet::UNetConfig;
 
 pub use json::{NetworkJson, SchedulerJson};
 pub use kind::Kind;
+pub(crate) use stranger::foreign;
+pub use stranger::stranger;
 pub use text::TextJson;
 
 /// A network that a file holds.
@@ -64,6 +68,14 @@ pub struct Denoiser {
     /// Whether the file also holds averages of the weights in training.
     pub averages: bool,
 }
+
+/// Tensors that say by being there, in files for ComfyUI, that a U-Net predicts the velocity,
+/// and that its last timestep was nothing but noise.
+const VELOCITY: &str = "v_pred";
+const ZERO_SNR: &str = "ztsnr";
+
+/// And that it was trained in EDM's way: Playground 2.5, CosXL.
+const EDM: [&str; 2] = ["edm_mean", "edm_vpred.sigma_max"];
 
 /// Where the paper's checkpoints keep what makes a conditioning.
 const CONDITIONER: &str = "cond_stage_model.";
@@ -104,6 +116,11 @@ pub fn unet(file: &TensorFile, json: Option<&NetworkJson>) -> Result<Option<Deno
     }) else {
         return Ok(None);
     };
+    if part.config.context_dim.is_none() && unet::has_blocks(file, &part.prefix) {
+        let what = "holds a UNet that attends to words and not in its middle, as Segmind's SSD-1B \
+                    and Vega do, which is not known here; use Stable Diffusion XL";
+        return Err(Error::wrong_file(file.path(), what));
+    }
     let text = text::single(file).map(|text| text.config);
     let classes = class_embedder(file).is_some();
     let kind = Kind::within(&part.config, text.as_ref(), classes);
@@ -114,9 +131,20 @@ pub fn unet(file: &TensorFile, json: Option<&NetworkJson>) -> Result<Option<Deno
         unet::told(&mut part.config, json).map_err(|what| wrong(file, what))?;
     }
     part.config.check().map_err(|e| unsound(file, e))?;
+    if let Some(mark) = EDM.iter().find(|mark| file.has(mark)) {
+        let what = format!(
+            "was trained on the noise of EDM, as its tensor `{mark}` says, which is not read from \
+             a checkpoint; use another model"
+        );
+        return Err(Error::wrong_file(file.path(), what));
+    }
+    let mut schedule = betas(file)?.unwrap_or_else(|| kind.schedule(&part.config));
+    if file.has(VELOCITY) && file.has(ZERO_SNR) {
+        schedule.rescale_zero_snr = ZeroSnr::ComfyUi;
+    }
     Ok(Some(Denoiser {
         kind,
-        schedule: betas(file)?.unwrap_or_else(|| kind.schedule(&part.config)),
+        schedule,
         prediction: prediction(file, kind, &part)?,
         scale: scale(file)?.unwrap_or_else(|| kind.scale(&part.config)),
         averages: file.has_averages(),
@@ -323,12 +351,12 @@ fn scale(file: &TensorFile) -> Result<Option<f64>> {
 
 /// What a U-Net predicts: ε, unless the file says otherwise.
 ///
-/// A tensor called `v_pred` says so by being there, as in files for ComfyUI. Of Stable
+/// A tensor called [`VELOCITY`] says so by being there, as in files for ComfyUI. Of Stable
 /// Diffusion 2, the models for 768 pixels predict the velocity and those for 512 the noise,
 /// in the same shapes: the step at which training ended tells the base model (diffusers'
 /// rule), else the spread of one bias does (ComfyUI's), which is wide where v is predicted.
 fn prediction(file: &TensorFile, kind: Kind, part: &Part<UNetConfig>) -> Result<Prediction> {
-    if file.has("v_pred") {
+    if file.has(VELOCITY) {
         return Ok(Prediction::Velocity);
     }
     if kind != Kind::Sd2 || part.config.in_channels != 4 || part.family != Family::CompVis {

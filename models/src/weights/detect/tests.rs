@@ -581,6 +581,55 @@ fn a_configuration_beside_the_weights_tells_what_shapes_do_not() {
 }
 
 #[test]
+fn marks_for_comfyui_tell_the_noise_of_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = sd1().init(&Device::flex(), 0).unwrap();
+    let table = KeyTable::unet(Family::CompVis, &sd1());
+    let with = |marks: &[&str]| {
+        let mut holes = Holes::default().network(&network, &table, false);
+        for mark in marks {
+            holes = holes.tensor(mark, &[], &[0.0]);
+        }
+        let file = holes.file(folder.path());
+        let found = unet(&file, None).map(|found| {
+            let found = found.unwrap();
+            (found.prediction, found.schedule.rescale_zero_snr)
+        });
+        let faults = crate::weights::faults(&network, &file, &table);
+        (found.map_err(|e| e.to_string()), faults.is_empty())
+    };
+    let (epsilon, velocity) = (Prediction::Epsilon, Prediction::Velocity);
+    assert_eq!(with(&[]), (Ok((epsilon, ZeroSnr::No)), true));
+    let zero = (Ok((velocity, ZeroSnr::ComfyUi)), true);
+    assert_eq!(with(&["v_pred", "ztsnr"]), zero);
+    assert_eq!(with(&["v_pred"]), (Ok((velocity, ZeroSnr::No)), true));
+    assert_eq!(with(&["ztsnr"]), (Ok((epsilon, ZeroSnr::No)), true));
+    for mark in ["edm_mean", "edm_vpred.sigma_max"] {
+        let said = with(&[mark]).0.unwrap_err();
+        assert!(
+            said.contains(&format!("as its tensor `{mark}` says")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_unet_that_lost_its_middle_in_distilling_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for (family, middle) in [
+        (Family::CompVis, "middle_block.1."),
+        (Family::Diffusers, "mid_block.attentions.0."),
+    ] {
+        let network = sd1().init(&Device::flex(), 0).unwrap();
+        let table = KeyTable::unet(family, &sd1());
+        let mut holes = Holes::default().network(&network, &table, true);
+        holes.tensors.retain(|(name, _)| !name.starts_with(middle));
+        let said = unet(&holes.file(folder.path()), None).unwrap_err();
+        assert!(said.to_string().contains("not in its middle"), "{said}");
+    }
+}
+
+#[test]
 fn what_is_no_network_is_none() {
     let folder = tempfile::tempdir().unwrap();
     for names in [

@@ -7,6 +7,7 @@
 use super::json::NetworkJson;
 use super::look::Look;
 use crate::unet::{Heads, LabelConfig, UNetConfig};
+use crate::weights::TensorFile;
 
 /// Which names the parts of a U-Net have in one family.
 struct Names {
@@ -86,6 +87,13 @@ pub(super) fn diffusers(look: Look<'_>) -> Option<UNetConfig> {
         resblock_updown: look.any("down_blocks.0.downsamplers.0.conv1."),
     };
     config(look, &DIFFUSERS, &levels)
+}
+
+/// Whether any block of a transformer stands behind `prefix`.
+pub(super) fn has_blocks(file: &TensorFile, prefix: &str) -> bool {
+    let names = file.names();
+    let mut inside = names.iter().filter_map(|name| name.strip_prefix(prefix));
+    inside.any(|name| name.contains(".transformer_blocks."))
 }
 
 fn config(look: Look<'_>, names: &Names, levels: &Levels) -> Option<UNetConfig> {
@@ -199,20 +207,30 @@ pub(super) fn heads_of_classes(config: &UNetConfig) -> Heads {
 /// It is of another network, or asks for heads that differ in width and in number.
 pub(super) fn told(config: &mut UNetConfig, json: &NetworkJson) -> Result<(), String> {
     json.is_of(&["UNet2DConditionModel", "UNet2DModel"])?;
-    json.only_known()?;
-    let levels = config.channel_mult.len();
-    let widths: Vec<usize> = (0..levels).map(|level| config.width(level)).collect();
-    json.agrees("in_channels", config.in_channels)?;
     json.agrees("out_channels", config.out_channels)?;
-    json.agrees("block_out_channels", &widths[..])?;
-    if let Some(dim) = config.context_dim {
-        json.agrees("cross_attention_dim", dim)?;
+    json.complete(config)
+}
+
+impl NetworkJson {
+    /// Tells the way down and the middle of a U-Net what shapes do not show.
+    ///
+    /// # Errors
+    /// As [`told`].
+    pub(crate) fn complete(&self, config: &mut UNetConfig) -> Result<(), String> {
+        self.only_known()?;
+        let levels = config.channel_mult.len();
+        let widths: Vec<usize> = (0..levels).map(|level| config.width(level)).collect();
+        self.agrees("in_channels", config.in_channels)?;
+        self.agrees("block_out_channels", &widths[..])?;
+        if let Some(dim) = config.context_dim {
+            self.agrees("cross_attention_dim", dim)?;
+        }
+        if let Some(groups) = self.norm_num_groups {
+            config.groups = groups;
+        }
+        if let Some(heads) = self.heads(&widths)? {
+            config.heads = heads;
+        }
+        Ok(())
     }
-    if let Some(groups) = json.norm_num_groups {
-        config.groups = groups;
-    }
-    if let Some(heads) = json.heads(&widths)? {
-        config.heads = heads;
-    }
-    Ok(())
 }

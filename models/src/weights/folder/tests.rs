@@ -281,6 +281,21 @@ fn a_network_that_is_there_and_not_taken_is_told_with_the_reason() {
 }
 
 #[test]
+fn a_folder_of_hugging_faces_cache_is_told_where_its_model_is() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("refs")).unwrap();
+    fs::write(folder.path().join("refs/main"), "0a1b\n").unwrap();
+    let found = look(&folder).unwrap();
+    assert!(
+        found.unread[0].why.contains("`snapshots/0a1b`: name that"),
+        "{:?}",
+        found.unread
+    );
+    fs::write(folder.path().join("refs/main"), "../../a").unwrap();
+    assert_eq!(look(&folder).unwrap().unread, []);
+}
+
+#[test]
 fn the_second_of_two_text_encoders_stands_alone_or_not_at_all() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
@@ -476,6 +491,16 @@ fn a_configuration_that_is_none_is_told_with_its_name() {
             SCHEDULER,
             r#"{"beta_schedule": "x"}"#,
             "says beta_schedule is `x`, wanted",
+        ),
+        (
+            SCHEDULER,
+            r#"{"_class_name": "EDMEulerScheduler", "prediction_type": "epsilon"}"#,
+            "says _class_name is EDMEulerScheduler, which adds noise by no betas",
+        ),
+        (
+            SCHEDULER,
+            r#"{"_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": true}"#,
+            "which adds noise by no betas",
         ),
         (
             SCHEDULER,

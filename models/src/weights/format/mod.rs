@@ -80,7 +80,9 @@ impl Kind {
             );
         }
         if text.starts_with(b"{") && bytes.get(3) != Some(&0) {
-            return Self::Other("is text in JSON, not weights; name a file of tensors");
+            return Self::Other(
+                "is text in JSON, not weights; name a file of tensors, or the folder",
+            );
         }
         // Protocols 2 to 5 begin with their number; torch.save writes 2.
         let pickle = matches!(bytes, [0x80, 0..=5, ..]) && !header_follows(bytes);

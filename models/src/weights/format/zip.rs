@@ -105,8 +105,8 @@ fn entry(bytes: &[u8], at: usize) -> Result<(Entry, usize), String> {
     }
     if record.number(10, 2)? != 0 || size != stored {
         return Err(format!(
-            "is an archive whose `{name}` is compressed, which torch.save never does; save it \
-             again with torch.save"
+            "is a zip archive whose `{name}` is compressed, which torch.save never does: {stored} \
+             bytes claim to unfold to {size}; unpack it if a model was packed, else distrust it"
         ));
     }
     let local = Record::at(bytes, place(start, bytes)?)?;

@@ -167,11 +167,13 @@ pub(super) fn text(config: &TextTransformerConfig) -> Names {
     names
 }
 
-/// Positions that older versions stored beside the weights.
+/// Positions that older versions stored beside the weights, and the other half of a whole CLIP.
 pub(super) const CLIP_IGNORED: &[&str] = &[
     "text_model.embeddings.position_ids",
     "embeddings.position_ids",
     "logit_scale",
+    "vision_model.",
+    "visual_projection.",
 ];
 
 /// transformers' `CLIPTextModel`, whose inner model stands behind `inner`.

@@ -148,6 +148,9 @@ impl Rows {
     }
 }
 
+/// What tells of a U-Net that stands alone how it was trained (`detect`).
+const UNET_MARKS: &[&str] = &["v_pred", "ztsnr"];
+
 impl KeyTable {
     /// Our own names, for any network.
     pub fn native() -> Self {
@@ -176,8 +179,8 @@ impl KeyTable {
     pub fn unet(family: Family, config: &UNetConfig) -> Self {
         match family {
             Family::Native => Self::native(),
-            Family::CompVis => Self::new(compvis::unet(config), &[]),
-            Family::Diffusers => Self::new(diffusers::unet(config), &[]),
+            Family::CompVis => Self::new(compvis::unet(config), UNET_MARKS),
+            Family::Diffusers => Self::new(diffusers::unet(config), UNET_MARKS),
         }
     }
 
