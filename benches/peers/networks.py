@@ -3,10 +3,10 @@
     cargo build --release --workspace --bins --examples
     PYTHON benches/peers/networks.py FOLDER [--rows unet,vae,…] [--page docs/performance.md]
 
-PYTHON has torch, diffusers, transformers and safetensors. FOLDER takes 13 GB: a Stable Diffusion
-1.5 of random numbers, its networks as OpenVINO wants them, and FOLDER/results.json, where rows stay
-until they are measured again; `--page` writes the page's tables of all that is there. A peer that
-cannot be found is "not installed", and the rest goes on:
+PYTHON has torch, diffusers, transformers, safetensors and open_clip_torch (for CLIP's vocabulary).
+FOLDER takes 13 GB: a Stable Diffusion 1.5 of random numbers, its networks as OpenVINO wants them,
+and FOLDER/results.json, where rows stay until they are measured again; `--page` writes the page's
+tables of all that is there. A peer that cannot be found is "not installed", and the rest goes on:
 
 - OpenVINO: `--openvino PYTHON`, one that has openvino as well (to convert, torch and diffusers too)
 - candle: `cargo build --release --manifest-path benches/peers/candle/Cargo.toml`

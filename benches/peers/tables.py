@@ -22,9 +22,9 @@ TEXT = """{heading}
 
 Stable Diffusion 1.5 with random numbers, the same files and inputs for every program: a U-Net call
 on two 64×64 latents with 77 tokens, a decoding to 512×512, a text of 77 tokens; `txt2img 512` is a
-whole process from cold to PNG ({steps} DDIM steps, `cfg` 7.5). Times are medians of {rounds} runs, taken in
-turns with each peer, every program with {threads} threads; a ratio is our median over the peer's in
-their common rounds. How it is done is said in the header of the script.
+whole process from cold to PNG ({steps} DDIM steps, `cfg` 7.5). Times are medians of {rounds}, taken
+in turns with each peer, every program with {threads} threads; a ratio is our median over the peer's
+in their common rounds. How it is done is said in the header of the script.
 
 ```sh
 cargo build --release --workspace --bins --examples
@@ -132,6 +132,15 @@ def write(path, results):
     path.write_text(page)
 
 
+def rounds_of(results):
+    """How many runs the medians are of, and which rows have fewer."""
+    names = NAMES | {key: f"{results[key]['size']}×{results[key]['size']}" for key in GROWTH if key in results}
+    counts = {name: results[key]["rounds"] for key, name in {**names, **NAMES}.items() if key in results}
+    most = max(counts.values(), default=0)
+    fewer = [f"{name} {count}" for name, count in counts.items() if count < most]
+    return f"{most} runs" + (f" ({', '.join(fewer)})" if fewer else "")
+
+
 def facts(results):
     rows = [results[key] for key in NAMES if key in results]
     versions = {}
@@ -140,7 +149,7 @@ def facts(results):
             versions |= (row.get(name) or {}).get("versions", {})
     told = [f"{name} {version.split('+')[0]}" for name, version in sorted(versions.items())]
     steps = results.get("txt2img", {}).get("steps", 20)
-    rounds = min((row["rounds"] for row in rows), default=0)
+    rounds = rounds_of(results)
     computed = {
         row["dtype"]: (row.get("openvino") or {}).get("computes_in") for row in rows
     }

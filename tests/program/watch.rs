@@ -35,7 +35,7 @@ const GRAPH: &str = r#"Graph(nodes: {
 /// So many steps that no edit comes too late.
 const LONG: u32 = 1000;
 /// Enough that an edit comes in time, few enough to wait for.
-const MIDDLING: u32 = 400;
+const MIDDLING: u32 = 900;
 
 fn graph(steps: u32, cfg: f32, path: &str) -> String {
     GRAPH

@@ -155,8 +155,8 @@ impl Conv {
         kernels::conv2d_onto(x, weight, Some(bias), self.stride, self.padding, onto)
     }
 
-    /// [`Conv::forward`], of stride 1, over [`upsample`](super::upsample) of `x`, which is not made:
-    /// `x [b, in, h, w]` → `[b, out, 2h, 2w]`
+    /// [`Conv::forward`], of stride 1, over [`upsample`](super::upsample) of `x`, which is not
+    /// made: `x [b, in, h, w]` → `[b, out, 2h, 2w]`
     pub fn forward_doubled(&self, x: Tensor<4>) -> Tensor<4> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
         kernels::conv2d_doubled(x, weight, Some(bias), self.padding)

@@ -5,6 +5,9 @@
 //! order. That it is taken of 1 where the largest value of the reference is smaller came after
 //! a failure: a norm over one number has the gradient 0, and ours was −1.06e-5.
 
+mod fused;
+mod half;
+
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ldm_kernels::device::{self, DeviceChoice, DeviceError, Isa, IsaError};
 use ldm_kernels::{self as ours, Padding, reference};
@@ -175,11 +178,6 @@ fn cpu() -> Device {
     open.device().clone()
 }
 
-fn multiplies_bf16() -> bool {
-    let open = device::open(DeviceChoice::Cpu, Isa::Auto).expect("a CPU");
-    open.multiplies_bf16()
-}
-
 fn f32_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     ours::attention(q, k, v, DType::F32)
 }
@@ -346,90 +344,6 @@ fn gradients_agree_with_finite_differences() {
                 "{case:?}, input {i}: {slope} {want}"
             );
         }
-    }
-}
-
-#[test]
-fn weights_of_half_precision_compute_as_the_same_numbers_in_f32_do() {
-    let device = cpu();
-    let with_weights = |case: &Case| matches!(case, Conv(..) | Linear(..));
-    for case in cases().into_iter().filter(with_weights) {
-        let inputs: Vec<_> = case
-            .random_inputs()
-            .iter()
-            .map(|x| flat(x, &device))
-            .collect();
-        let mut halves = vec![DType::F16];
-        halves.extend((!multiplies_bf16()).then_some(DType::BF16));
-        for half in halves {
-            let (narrow, wide) = with_half_weights(&inputs, half);
-            let [got, want] = [narrow, wide].map(|inputs| read(case.apply(&inputs, true)));
-            let same = got
-                .iter()
-                .zip(&want)
-                .all(|(a, b)| a.to_bits() == b.to_bits());
-            assert!(same && got.len() == want.len(), "{case:?} in {half:?}");
-        }
-    }
-}
-
-/// The inputs with weights of that type, and with the same numbers as f32.
-fn with_half_weights(inputs: &[Tensor<1>], half: DType) -> (Vec<Tensor<1>>, Vec<Tensor<1>>) {
-    let (mut narrow, mut wide) = (inputs.to_vec(), inputs.to_vec());
-    narrow[1] = narrow[1].clone().cast(half);
-    wide[1] = narrow[1].clone().cast(DType::F32);
-    (narrow, wide)
-}
-
-#[test]
-fn products_of_bf16_are_those_of_rounded_numbers() {
-    let device = cpu();
-    let mut rounded = 0;
-    for case in cases() {
-        let inputs = case.random_inputs();
-        let inputs: Vec<_> = inputs.iter().map(|x| flat(x, &device)).collect();
-        if !matches!(case, Conv(..) | Linear(..)) {
-            continue;
-        }
-        let (narrow, mut wide) = with_half_weights(&inputs, DType::BF16);
-        let got = read(case.apply(&narrow, true));
-        // Kernels of few outputs, and Winograd's, multiply f32.
-        if got == read(case.apply(&wide, true)) {
-            continue;
-        }
-        rounded += 1;
-        wide[0] = wide[0].clone().cast(DType::BF16).cast(DType::F32);
-        let want = read(case.apply(&wide, false));
-        close(&got, &want, TOLERANCE, &format!("{case:?}"));
-    }
-    let wanted = usize::from(multiplies_bf16()) * 10;
-    assert!(rounded >= wanted, "{rounded} layers multiplied bf16");
-}
-
-/// What rounding queries, keys, values and weights to bf16 may change, of the largest result: a
-/// score of these is about 8 at most, and has two roundings of 2⁻⁹ in it.
-const BF16_TOLERANCE: f32 = 3e-2;
-
-#[test]
-fn attention_of_bf16_agrees_with_the_reference_and_on_any_number_of_threads() {
-    let device = cpu();
-    for case in cases() {
-        let Attention([b, h, n, m, d, e]) = case else {
-            continue;
-        };
-        let inputs = case.random_inputs();
-        let [q, k, v] = [(0, n, d), (1, m, d), (2, m, e)]
-            .map(|(i, n, d)| flat(&inputs[i], &device).reshape([b, h, n, d]));
-        let on = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            let run = || ours::attention(q.clone(), k.clone(), v.clone(), DType::BF16);
-            read(pool.unwrap().install(run))
-        };
-        let (got, want) = (on(1), reference::attention(q.clone(), k.clone(), v.clone()));
-        assert_eq!(got, on(3), "{case:?}");
-        close(&got, &read(want), BF16_TOLERANCE, &format!("{case:?}"));
-        let f32 = read(f32_attention(q, k, v));
-        assert_eq!(got != f32, multiplies_bf16(), "{case:?}");
     }
 }
 
@@ -617,72 +531,6 @@ fn what_nobody_asked_a_gradient_of_gets_none() {
     );
 }
 
-/// In f32 and with weights in bf16, which fused steps multiply as separate ones do.
-#[test]
-fn steps_that_go_together_give_the_bits_of_the_steps_one_by_one() {
-    let device = cpu();
-    let tensor =
-        |dims: [usize; 4], seed| flat(&numbers(dims.iter().product(), seed), &device).reshape(dims);
-    let cases = [
-        (2, 40, 50, [17, 22], 3, 1),
-        (2, 130, 200, [8, 8], 3, 1),
-        (1, 32, 64, [40, 16], 3, 1),
-        (3, 20, 30, [9, 6], 1, 1),
-        (2, 16, 24, [16, 16], 3, 2),
-        (1, 3, 4, [5, 3], 3, 1),
-    ];
-    for (case, half) in cases.iter().flat_map(|case| [(case, false), (case, true)]) {
-        let (b, c, o, [h, w], k, stride) = *case;
-        let (x, padding) = (tensor([b, c, h, w], 1), Padding::same(k / 2));
-        let mut weight = tensor([o, c, k, k], 2);
-        if half {
-            weight = weight.cast(DType::BF16);
-        }
-        let bias = || Some(flat(&numbers(o, 3), &device));
-        let alone = ours::conv2d(x.clone(), weight.clone(), bias(), stride, padding);
-        for dims in [alone.dims(), [b, o, 1, 1]] {
-            let plus = tensor(dims, 4);
-            let (x, weight) = (x.clone(), weight.clone());
-            let got = ours::conv2d_onto(x, weight, bias(), stride, padding, plus.clone());
-            assert_eq!(read(got), read(alone.clone() + plus), "{case:?}");
-        }
-        if stride == 1 {
-            let want = reference::double(x.clone());
-            let want = ours::conv2d(want, weight.clone(), bias(), 1, padding);
-            let got = ours::conv2d_doubled(x, weight, bias(), padding);
-            assert_eq!(read(got), read(want), "{case:?}");
-        }
-    }
-    for (rows, inner, outer) in [(1, 1, 1), (5, 7, 33), (300, 720, 97), (1100, 64, 48)] {
-        let x = tensor([1, 1, rows, inner], 1);
-        let plus = tensor([1, 1, rows, outer], 2);
-        let weight = flat(&numbers(inner * outer, 3), &device).reshape([inner, outer]);
-        for weight in [weight.clone(), weight.cast(DType::BF16)] {
-            let want = ours::linear(x.clone(), weight.clone(), None) + plus.clone();
-            let got = ours::linear_onto(x.clone(), weight, None, plus.clone());
-            assert_eq!(read(got), read(want), "{rows} x {inner} x {outer}");
-        }
-    }
-}
-
-#[test]
-fn with_gradients_steps_are_taken_apart() {
-    let device = cpu().autodiff();
-    let leaf = |dims: [usize; 4], seed| {
-        flat(&numbers(dims.iter().product(), seed), &device)
-            .reshape(dims)
-            .require_grad()
-    };
-    let (x, weight) = (leaf([1, 4, 6, 6], 1), leaf([4, 4, 3, 3], 2));
-    let plus = leaf([1, 4, 12, 12], 3);
-    let doubled = ours::conv2d_doubled(x.clone(), weight.clone(), None, Padding::same(1));
-    let y = ours::conv2d_onto(doubled, weight, None, 1, Padding::same(1), plus.clone());
-    let grads = y.sum().backward();
-    assert!(x.grad(&grads).is_some());
-    let ones = read(plus.grad(&grads).expect("it is tracked"));
-    assert!(ones.iter().all(|g| *g == 1.0));
-}
-
 #[test]
 fn other_dtypes_go_to_the_reference() {
     use burn::tensor::DType;
@@ -692,6 +540,49 @@ fn other_dtypes_go_to_the_reference() {
     assert_eq!(y.dtype(), DType::F64);
     let same = y.equal(reference::silu(x)).all();
     assert!(same.into_scalar::<bool>());
+}
+
+/// Of all results and gradients, as FNV-1a.
+fn digest() -> u64 {
+    let results = cases()
+        .into_iter()
+        .flat_map(|case| case.evaluate(&case.random_inputs(), true));
+    let bytes = results.flatten().flat_map(|x| x.to_bits().to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
+/// Names the file to which a process writes its digest.
+const DIGEST: &str = "LDM_KERNELS_TEST_DIGEST";
+
+#[test]
+fn all_instruction_sets_but_the_portable_one_give_the_same_bits() {
+    if let Some(path) = std::env::var_os(DIGEST) {
+        cpu();
+        std::fs::write(path, digest().to_string()).unwrap();
+        return;
+    }
+    if std::env::var_os(FORCED).is_some() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("ldm-kernels-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let of = |isa: Isa| {
+        let path = folder.join(isa.to_string());
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.arg("all_instruction_sets_but_the_portable_one_give_the_same_bits");
+        let ended = again
+            .env(FORCED, isa.to_string())
+            .env(DIGEST, &path)
+            .output();
+        assert!(ended.unwrap().status.success(), "{isa}");
+        std::fs::read_to_string(path).unwrap()
+    };
+    let sets = [Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+    let all: Vec<_> = sets.into_iter().filter(|isa| has(*isa)).map(of).collect();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(all.iter().all(|digest| *digest == all[0]), "{all:?}");
 }
 
 #[test]
