@@ -1,8 +1,8 @@
 //! Scaled dot-product attention, a block of keys at a time.
 //!
 //! Promises
-//! - A task holds the scores of [`KEYS`] keys and two times [`NR`] queries: memory grows with the sequence,
-//!   not with its square.
+//! - A task holds the scores of [`KEYS`] keys and two times [`NR`] queries: memory grows with the
+//!   sequence, not with its square.
 //! - Queries, keys and values are read where they lie, their rows any step apart; the result lies
 //!   as the next layer reads it, heads side by side.
 //! - Sums follow the order of the keys in blocks of [`KEYS`], whoever computes them.
@@ -28,7 +28,8 @@ use super::pairs;
 use super::simd::{exp2, multiversion};
 use super::transpose::transpose;
 
-/// Keys whose scores are held at once, an even number: 6 KiB, which stay in the first cache with their values.
+/// Keys whose scores are held at once, an even number: 6 KiB, which stay in the first cache with
+/// their values.
 const KEYS: usize = 96;
 /// Panels of [`NR`] queries that at most pass over a block of keys in the second cache.
 const PANELS: usize = 8;
