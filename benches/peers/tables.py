@@ -22,9 +22,10 @@ TEXT = """{heading}
 
 Stable Diffusion 1.5 with random numbers, the same files and inputs for every program: a U-Net call
 on two 64×64 latents with 77 tokens, a decoding to 512×512, a text of 77 tokens; `txt2img 512` is a
-whole process from cold to PNG ({steps} DDIM steps, `cfg` 7.5). Times are medians of {rounds}, taken
-in turns with each peer, every program with {threads} threads; a ratio is our median over the peer's
-in their common rounds. How it is done is said in the header of the script.
+whole process from cold to PNG ({steps} DDIM steps, `cfg` 7.5). Times are medians of
+{rounds}, taken in turns with each peer, every program with {threads} threads; a ratio is
+our median over the peer's in their common rounds. How it is done is said in the header of the script,
+which also runs candle and stable-diffusion.cpp where they are installed.
 
 ```sh
 cargo build --release --workspace --bins --examples
@@ -45,10 +46,13 @@ def of(results):
         times = [time(row.get(name)) for name in ("ours", "diffusers", "openvino")]
         ratios = [ratio(row.get(name)) for name in ("diffusers", "openvino")]
         lines.append(f"| {NAMES[key]} | " + " | ".join(times + ratios) + " |")
-    lines += ["", "Other programs:", ""]
-    lines += ["| work | candle | ratio | stable-diffusion.cpp | ratio |", "|---|--:|--:|--:|--:|"]
-    for key, row in here.items():
-        cells = [cell for name in ("candle", "sdcpp") for cell in (time(row.get(name)), ratio(row.get(name)))]
+    others = [name for name in ("candle", "sdcpp") if any(name in row for row in here.values())]
+    if others:
+        lines += ["", "Other programs:", ""]
+        lines.append("| work | " + " | ".join(f"{PEERS[name]} | ratio" for name in others) + " |")
+        lines.append("|---" + "|--:|--:" * len(others) + "|")
+    for key, row in here.items() if others else ():
+        cells = [cell for name in others for cell in (time(row.get(name)), ratio(row.get(name)))]
         lines.append(f"| {NAMES[key]} | " + " | ".join(cells) + " |")
     lines += ["", MEMORY, ""]
     lines += by_program(here, memory)
@@ -66,7 +70,8 @@ the reference's standard deviation (of pictures: of their channels, and how many
 
 
 def by_program(rows, cell):
-    names = {"ours": "ours"} | PEERS
+    measured = {name for row in rows.values() for name in row}
+    names = {"ours": "ours"} | {name: said for name, said in PEERS.items() if name in measured}
     lines = ["| work | " + " | ".join(names.values()) + " |", "|---" + "|--:" * len(names) + "|"]
     for key, row in rows.items():
         cells = (cell(row.get(name) or {}) for name in names)
