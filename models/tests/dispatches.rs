@@ -1,6 +1,7 @@
 //! That the kernels of ours serve whole networks: a process of its own, since what is counted
 //! is counted for all of it.
 
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use ldm_kernels::device::{self, DeviceChoice, Isa};
 use ldm_kernels::dispatches;
@@ -47,27 +48,43 @@ fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
 }
 
-/// The network with its weights in f16, and in f32 after they were in f16.
-fn in_half_and_rounded(unet: &UNet, device: &Device) -> [UNet; 2] {
+/// Moves every number a little: a fresh network ends in zeros, whose result says nothing.
+struct Shaken;
+
+impl ModuleMapper for Shaken {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|x| {
+            let more = Distribution::Normal(0.0, 0.03);
+            x.clone() + Tensor::random(x.dims(), more, &x.device())
+        })
+    }
+}
+
+/// The network with its weights in f16, and in bf16, and in f32 after they were in f16.
+fn in_half_and_rounded(unet: &UNet, device: &Device) -> [UNet; 3] {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("unet.safetensors");
     save(unet, &path, SaveAs::F16).expect("it is written");
     let file = TensorFile::open(&path).expect("it is there");
-    let half = Types {
-        weights: DType::F16,
-        compute: DType::F32,
-    };
-    [half, DType::F32.into()].map(|types| {
+    [DType::F16, DType::BF16, DType::F32].map(|weights| {
+        let types = Types {
+            weights,
+            compute: DType::F32,
+        };
         let empty = self::unet().init(device, 2).expect("a network");
         load(empty, &file, &KeyTable::native(), types, &NoPatch).expect("it fits")
     })
 }
 
+/// What weights in bf16 may change of a step on average, of its deviation: eight bits are left of
+/// each number, and about twenty roundings lie one behind the other.
+const BF16_TOLERANCE: f32 = 0.03;
+
 #[test]
 fn a_step_and_a_decoding_run_no_reference_on_the_cpu() {
     let open = device::open(DeviceChoice::Cpu, Isa::Auto).expect("a CPU");
     let device = open.device();
-    let unet = unet().init(device, 1).expect("a network");
+    let unet = unet().init(device, 1).expect("a network").map(&mut Shaken);
     let vae = autoencoder().init(device, 1).expect("a network");
     let before = dispatches();
 
@@ -88,13 +105,23 @@ fn a_step_and_a_decoding_run_no_reference_on_the_cpu() {
     assert_eq!(decoded.reference, before.reference, "in the autoencoder");
     assert!(decoded.ours >= after.ours + 60, "{decoded:?}");
 
-    let [half, wide] = in_half_and_rounded(&unet, device).map(|unet| step(&unet));
+    let [half, brain, wide] = in_half_and_rounded(&unet, device).map(|unet| step(&unet));
     assert_eq!(
         dispatches().reference,
         before.reference,
         "with half weights"
     );
     assert_eq!(half.dtype(), DType::F32);
+    let deviation = wide.clone().var(0).mean().sqrt().into_scalar::<f32>();
+    assert!(
+        deviation > 0.01,
+        "a result that says something: {deviation}"
+    );
+    let error = (brain - wide.clone()).abs().mean().into_scalar::<f32>() / deviation;
+    assert!(
+        error > 0.0 && error < BF16_TOLERANCE,
+        "with weights in bf16: {error}"
+    );
     assert!(half.equal(wide).all().into_scalar::<bool>(), "as f32 does");
 
     ldm_kernels::silu(random([8], device).cast(DType::F64));
