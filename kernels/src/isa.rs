@@ -192,7 +192,7 @@ fn found() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
         use std::is_x86_feature_detected as has;
-        // Where the multiplier is as wide as its registers, AVX-512 has these four together.
+        // The first processors with AVX-512 had but the first of these, and none of them is here.
         let wide = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
         if has!("avx2") && has!("fma") && has!("f16c") {
             return match (wide, has!("avx512bf16")) {
