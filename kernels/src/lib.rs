@@ -21,7 +21,7 @@ mod ops;
 pub mod reference;
 
 use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::count::counted;
 pub use crate::count::{Dispatches, dispatches};
@@ -239,17 +239,11 @@ pub fn linear_onto<const D: usize>(
     if !(fuses(&x) && weighs(&weight) && bias.as_ref().is_none_or(ours) && ours(&onto)) {
         return linear(x, weight, bias) + onto;
     }
-    let [inner, outer] = weight.dims();
     let mut dims = x.dims();
-    assert_eq!(
-        dims[D - 1],
-        inner,
-        "a linear layer takes the width of its weight"
-    );
-    dims[D - 1] = outer;
+    dims[D - 1] = check_linear(dims[D - 1], &weight);
     assert_eq!(onto.dims(), dims, "what is added is as the result");
     counted(true);
-    let bias = or_zeros(bias, &weight, outer);
+    let bias = or_zeros(bias, &weight, dims[D - 1]);
     Tensor::from_dispatch(Dispatch::ldm_linear_onto(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -260,17 +254,14 @@ pub fn linear_onto<const D: usize>(
 
 /// `x [.., in] · weight [in, out] + bias [out]` → `[.., out]`; weights of half precision as for
 /// [`conv2d`].
+///
+/// The weight may lie [in panels](panels).
 pub fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
-    let [inner, outer] = weight.dims();
-    assert_eq!(
-        x.dims()[D - 1],
-        inner,
-        "a linear layer takes the width of its weight"
-    );
+    let outer = check_linear(x.dims()[D - 1], &weight);
     if !counted(ours(&x) && weighs(&weight) && bias.as_ref().is_none_or(ours)) {
         return reference::linear(x, weight, bias);
     }
@@ -280,6 +271,20 @@ pub fn linear<const D: usize>(
         weight.into_dispatch(),
         bias.into_dispatch(),
     ))
+}
+
+/// Columns of a panel.
+pub const PANEL: usize = flex::NR;
+
+/// In how many panels of [`PANEL`] columns [`linear`] would rather have its weight `[in, out]`, if
+/// in any: `[panels · in, PANEL]`, the rows of each panel one below the other.
+///
+/// On the CPU its kernels read such panels where they lie, and would copy rows into them each time.
+/// The result is the same bits. There is no gradient of such a weight.
+pub fn panels(device: &Device, outer: usize) -> Option<usize> {
+    let count = outer / PANEL;
+    let apt = count > 1 && count * PANEL == outer;
+    (apt && matches!(device.as_dispatch(), DispatchDevice::Flex(_))).then_some(count)
 }
 
 /// `softmax(q kᵀ / √d) v` with `q [b, heads, n, d]`, `k [b, heads, m, d]`,
@@ -354,6 +359,20 @@ fn norm(x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, options: NormOptions) -
         beta.into_dispatch(),
         options,
     ))
+}
+
+/// What a linear layer makes of `inner` numbers.
+fn check_linear(inner: usize, weight: &Tensor<2>) -> usize {
+    let [rows, columns] = weight.dims();
+    if rows == inner {
+        return columns;
+    }
+    let panels = rows / inner.max(1);
+    assert!(
+        columns == PANEL && rows == panels * inner,
+        "a linear layer takes the width of its weight: {inner} numbers, {rows} × {columns}"
+    );
+    panels * PANEL
 }
 
 fn check_conv(x: [usize; 4], weight: [usize; 4], stride: usize, pad: Padding) {

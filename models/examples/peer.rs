@@ -11,6 +11,7 @@
 //! `{"seconds": …}`.
 
 use std::io::{BufRead, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -21,7 +22,9 @@ use ldm_models::device::{self, DeviceChoice, Isa};
 use ldm_models::text::{ClipText, TextNetwork};
 use ldm_models::unet::{Told, UNet};
 use ldm_models::weights::folder::{self, Files, Found, Place, Wanted};
-use ldm_models::weights::{KeyTable, NoPatch, SaveAs, TensorFile, TensorWriter, Types, load};
+use ldm_models::weights::{
+    Aim, Filling, KeyTable, NoPatch, SaveAs, TensorFile, TensorWriter, Types,
+};
 
 type Failed = Box<dyn std::error::Error>;
 
@@ -147,7 +150,14 @@ fn filled<M: Module>(
     types: Types,
 ) -> Result<M, Failed> {
     let file = folder::open(files, place)?;
-    Ok(load(network, &file, table, types, &NoPatch)?)
+    let filling = Filling {
+        file: &file,
+        table,
+        types,
+        patch: &NoPatch,
+        aim: Aim::Run,
+    };
+    Ok(filling.fill(network, &mut |_| ControlFlow::Continue(()))?)
 }
 
 fn read<const D: usize>(

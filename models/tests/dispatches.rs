@@ -1,13 +1,15 @@
 //! That the kernels of ours serve whole networks: a process of its own, since what is counted
 //! is counted for all of it.
 
+use std::ops::ControlFlow;
+
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use ldm_kernels::device::{self, DeviceChoice, Isa};
 use ldm_kernels::dispatches;
 use ldm_models::autoencoder::KlAutoencoderConfig;
 use ldm_models::unet::{Heads, Told, UNet, UNetConfig};
-use ldm_models::weights::{KeyTable, NoPatch, SaveAs, TensorFile, Types, load, save};
+use ldm_models::weights::{Aim, Filling, KeyTable, NoPatch, SaveAs, TensorFile, Types, save};
 
 /// Stable Diffusion 1.5's, with a tenth of its widths.
 fn unet() -> UNetConfig {
@@ -72,7 +74,15 @@ fn in_half_and_rounded(unet: &UNet, device: &Device) -> [UNet; 3] {
             compute: DType::F32,
         };
         let empty = self::unet().init(device, 2).expect("a network");
-        load(empty, &file, &KeyTable::native(), types, &NoPatch).expect("it fits")
+        let filling = Filling {
+            file: &file,
+            table: &KeyTable::native(),
+            types,
+            patch: &NoPatch,
+            aim: Aim::Run,
+        };
+        let filled = filling.fill(empty, &mut |_| ControlFlow::Continue(()));
+        filled.expect("it fits")
     })
 }
 

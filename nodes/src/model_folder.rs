@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ldm_engine::{Error, Reporter, Result};
 use ldm_models::weights::manifest::{ClassPart, MapPart, TextPart, UNetPart, VaePart};
-use ldm_models::weights::{LatentSpec, Manifest, SaveAs, save};
+use ldm_models::weights::{Aim, LatentSpec, Manifest, SaveAs, save};
 
 use crate::machine::Machine;
 use crate::values::{
@@ -172,7 +172,7 @@ impl Filling<'_> {
     }
 
     fn weights<A: About>(&self, file: &str, model: &Model<A>) -> Result<String> {
-        let network = model.network(self.machine, self.reporter)?;
+        let network = model.network_for(Aim::Any, self.machine, self.reporter)?;
         save(&*network, &self.folder.join(file), SaveAs::F16)?;
         Ok(file.to_owned())
     }

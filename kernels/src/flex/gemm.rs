@@ -92,6 +92,13 @@ pub(crate) enum RightSide<'a> {
         row: usize,
         rows: usize,
     },
+    /// A weight in panels of [`NR`] columns, each of `depth` rows one after the other, from panel
+    /// `first` on.
+    Panels {
+        all: Weights<'a>,
+        first: usize,
+        depth: usize,
+    },
 }
 
 impl<'a> RightSide<'a> {
@@ -100,6 +107,15 @@ impl<'a> RightSide<'a> {
         match weight {
             Weights::F32(all) => Self::Matrix(Strided::rows(all, row)),
             all => Self::Weights { all, first: 0, row },
+        }
+    }
+
+    /// What a word of it is.
+    fn word(self) -> Word {
+        match self {
+            Self::Pairs { .. } => Word::Pair,
+            Self::Panels { all, .. } if all.as_pairs().is_some() => Word::Pair,
+            _ => Word::Single,
         }
     }
 
@@ -125,6 +141,11 @@ impl<'a> RightSide<'a> {
                 row,
                 rows,
             },
+            Self::Panels { all, first, depth } => {
+                debug_assert!(j.is_multiple_of(NR), "panels are not cut");
+                let first = first + j / NR;
+                Self::Panels { all, first, depth }
+            }
         }
     }
 }
@@ -161,6 +182,15 @@ pub(crate) enum Left<'a> {
     Matrix(Strided),
     /// As [`pack_left`] made it, of as many rows and columns as the product has.
     Packed(&'a [f32]),
+}
+
+/// Panels of [`NR`] columns, one beginning `step` numbers behind the other.
+#[derive(Clone, Copy)]
+struct Panels<'a> {
+    all: &'a [f32],
+    step: usize,
+    /// Whether they may have to come from memory.
+    distant: bool,
 }
 
 /// The blocks of a depth of `k`: where each begins and how deep it is. There is always one.
@@ -251,14 +281,45 @@ impl Product<'_> {
                 let nc = NC.min(self.n - jc);
                 // SAFETY: the blocks lie within the matrices.
                 unsafe {
-                    self.pack(&mut right, jc, nc, pc, kc);
+                    let right = self.panels(&mut right, (jc, nc), (pc, kc));
                     let onto = if pc == 0 { onto } else { Onto::Sum };
-                    self.block(left, &right, (jc, nc), kc, onto);
+                    self.block(left, right, (jc, nc), kc, onto);
                     if let Some(plus) = self.plus.filter(|_| pc + kc == self.k) {
                         self.add(plus, jc, nc);
                     }
                 }
             }
+        }
+    }
+
+    /// `kc × nc` of `b` at `(pc, jc)` in panels: where they lie, or packed into `room`.
+    ///
+    /// # Safety
+    /// `b` holds them.
+    unsafe fn panels<'a>(
+        &'a self,
+        room: &'a mut [f32],
+        (jc, nc): (usize, usize),
+        (pc, kc): (usize, usize),
+    ) -> Panels<'a> {
+        if let RightSide::Panels {
+            all: Weights::F32(all),
+            first,
+            depth,
+        } = self.b
+        {
+            return Panels {
+                all: &all[((first + jc / NR) * depth + pc) * NR..],
+                step: depth * NR,
+                distant: true,
+            };
+        }
+        // SAFETY: as the caller promises.
+        unsafe { self.pack(room, jc, nc, pc, kc) };
+        Panels {
+            all: room,
+            step: kc * NR,
+            distant: false,
         }
     }
 
@@ -270,7 +331,7 @@ impl Product<'_> {
                 let whole = nc.next_multiple_of(NR);
                 for p in 0..kc {
                     if p + AHEAD < kc {
-                        prefetch(b.at(pc + p + AHEAD, jc), nc);
+                        prefetch::<NEAR>(b.at(pc + p + AHEAD, jc), nc);
                     }
                     // SAFETY: row `pc + p` has these columns.
                     let row = unsafe { std::slice::from_raw_parts(b.at(pc + p, jc), nc) };
@@ -315,6 +376,22 @@ impl Product<'_> {
                     spread(&room[..whole], out, kc, p);
                 }
             }
+            RightSide::Panels { all, first, depth } => {
+                let panels = out.chunks_exact_mut(kc.max(1) * NR);
+                for (panel, j) in panels.zip(0..nc.div_ceil(NR)) {
+                    let top = (first + jc / NR + j) * depth;
+                    match all.as_pairs() {
+                        Some(all) => {
+                            let (from, to) = (2 * pc, (2 * (pc + kc)).min(depth));
+                            let rows = &all[(top + from) * NR..(top + to) * NR];
+                            pairs::interleave_lines(rows, NR, panel);
+                        }
+                        None => {
+                            all.get((top + pc) * NR, kc * NR, panel);
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -333,37 +410,39 @@ impl Product<'_> {
         }
     }
 
-    fn word(&self) -> Word {
-        match self.b {
-            RightSide::Pairs { .. } => Word::Pair,
-            RightSide::Matrix(_) | RightSide::Weights { .. } => Word::Single,
-        }
-    }
-
     /// All rows times the packed panels.
     unsafe fn block(
         &self,
         left: &[f32],
-        right: &[f32],
+        right: Panels<'_>,
         (jc, nc): (usize, usize),
         kc: usize,
         onto: Onto,
     ) {
+        let word = self.b.word();
         // Of single numbers one panel stays in the first cache, and two do not.
-        let wide = match self.word() {
+        let wide = match word {
             Word::Single => NR,
             Word::Pair => WIDE,
         };
         for ic in (0..self.m).step_by(MC) {
+            let m = MC.min(self.m - ic);
             for j in (0..nc).step_by(wide) {
-                for (i, rows) in row_runs(MC.min(self.m - ic)) {
+                let b = right.all[j / NR * right.step..].as_ptr();
+                for (i, rows) in row_runs(m) {
+                    if right.distant && ic == 0 {
+                        // Of the next panel as large a part as of these rows.
+                        let part = (kc * NR * rows).div_ceil(m);
+                        let next = b.wrapping_add(right.step + i * part / rows);
+                        prefetch::<FAR>(next, part);
+                    }
                     let c = self.c.wrapping_add((ic + i) * self.c_row + jc + j);
                     let tile = Tile {
                         rows,
                         depth: kc,
-                        word: self.word(),
+                        word,
                         a: Strided::rows(&left[(ic + i) * kc..][..rows * kc], rows).transposed(),
-                        b: right[j * kc..].as_ptr(),
+                        b,
                         c,
                         c_row: self.c_row,
                         start: match onto {
@@ -372,7 +451,7 @@ impl Product<'_> {
                             Onto::Row(row) => Start::Tile(row.wrapping_add(jc + j), 0),
                         },
                         beside: (wide.min(nc - j) > NR).then_some(Beside {
-                            b: kc * NR,
+                            b: right.step,
                             c: NR,
                             start: NR,
                         }),
@@ -429,13 +508,16 @@ unsafe fn narrow(mut tile: Tile, width: usize) {
 /// the CPU to see them coming.
 const AHEAD: usize = 16;
 
-/// Has `n` numbers from `from` on brought to the first cache.
-fn prefetch(from: *const f32, n: usize) {
+/// To the first cache, and to the second.
+const NEAR: i32 = 3;
+const FAR: i32 = 2;
+
+/// Has `n` numbers from `from` on brought nearer: [`NEAR`] or [`FAR`].
+fn prefetch<const HINT: i32>(from: *const f32, n: usize) {
     #[cfg(target_arch = "x86_64")]
     for at in (0..n).step_by(16) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint, which no address can make fail.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(at).cast()) };
+        unsafe { std::arch::x86_64::_mm_prefetch::<HINT>(from.wrapping_add(at).cast()) };
     }
 }
 

@@ -18,27 +18,43 @@ const PART: usize = 512;
 /// Partial gradients at most.
 const PARTS: usize = 8;
 
+/// How the numbers of a weight `[in, out]` lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Row by row.
+    Rows,
+    /// In panels of [`NR`] columns, each row by row.
+    Panels,
+}
+
 /// `x [rows, in] · weight [in, out] + bias [out]`, and then `plus [rows, out]`.
 pub(crate) fn forward(
     x: &[f32],
-    weight: Weights<'_>,
+    (weight, order): (Weights<'_>, Order),
     bias: &[f32],
-    [inner, outer]: [usize; 2],
+    inner: usize,
     plus: Option<&[f32]>,
 ) -> Vec<f32> {
-    let rows = x.len() / inner.max(1);
+    let (rows, outer) = (x.len() / inner.max(1), bias.len());
     let onto = Onto::Row(bias.as_ptr());
-    if let Some(all) = weight.as_pairs() {
-        let right = RightSide::Pairs {
+    let right = match (order, weight.as_pairs()) {
+        (Order::Panels, _) => RightSide::Panels {
+            all: weight,
+            first: 0,
+            depth: inner,
+        },
+        (Order::Rows, Some(all)) => RightSide::Pairs {
             all,
             first: 0,
             row: outer,
             rows: inner,
-        };
+        },
+        (Order::Rows, None) => RightSide::weights(weight, outer),
+    };
+    if weight.as_pairs().is_some() {
         let x = pairs::pack_rows(x, inner);
         return by_rows(rows, &x, [inner.div_ceil(2), outer], right, onto, plus);
     }
-    let right = RightSide::weights(weight, outer);
     by_rows(rows, x, [inner, outer], right, onto, plus)
 }
 

@@ -27,7 +27,9 @@ use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{Flex, FlexTensor, Layout};
 
 use self::conv::Plus;
+pub(crate) use self::gemm::NR;
 use self::gemm::Word;
+use self::linear::Order;
 use self::weights::Weights;
 use crate::isa::multiplies_bf16;
 use crate::ops::{AttentionOptions, ConvOptions, LdmFused, LdmGradients, LdmOps, NormOptions};
@@ -208,16 +210,10 @@ impl LdmOps for Flex {
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         let [x, weight, bias] = [x, weight, bias].map(View::new);
-        let y = linear::forward(
-            x.values(),
-            weight.weights(),
-            bias.values(),
-            weight.dims(),
-            None,
-        );
+        let y = linear(&x, &weight, &bias, None);
         let mut shape = x.0.layout().shape().clone();
         let last = shape.num_dims() - 1;
-        shape[last] = weight.dims::<2>()[1];
+        shape[last] = bias.values().len();
         tensor(y, shape)
     }
 
@@ -283,9 +279,7 @@ impl LdmFused for Flex {
         plus: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         let [x, weight, bias, plus] = [x, weight, bias, plus].map(View::new);
-        let (all, dims) = (weight.weights(), weight.dims());
-        let y = linear::forward(x.values(), all, bias.values(), dims, Some(plus.values()));
-        plus.like(y)
+        plus.like(linear(&x, &weight, &bias, Some(plus.values())))
     }
 }
 
@@ -379,6 +373,16 @@ impl LdmGradients for Flex {
             attention_gradient::gradient(q.values(), k.values(), v.values(), dy.values(), sizes);
         asked([q.like(dq), k.like(dk), v.like(dv)], needed)
     }
+}
+
+fn linear(x: &View, weight: &View, bias: &View, plus: Option<&[f32]>) -> Vec<f32> {
+    let inner = x.0.layout().shape().as_slice().last().copied().unwrap_or(1);
+    let order = match weight.dims() == [inner, bias.values().len()] {
+        true => Order::Rows,
+        false => Order::Panels,
+    };
+    let weight = (weight.weights(), order);
+    linear::forward(x.values(), weight, bias.values(), inner, plus)
 }
 
 /// A contiguous f32 tensor made of `values`.

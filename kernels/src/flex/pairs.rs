@@ -119,6 +119,15 @@ pub(crate) fn interleave(low: &[bf16], high: Option<&[bf16]>, out: &mut [f32]) {
     }
 }
 
+/// [`interleave`] of neighbouring lines of `width` numbers; the last of an odd number is paired with
+/// zeros.
+pub(crate) fn interleave_lines(lines: &[bf16], width: usize, out: &mut [f32]) {
+    for (two, out) in lines.chunks(2 * width).zip(out.chunks_exact_mut(width)) {
+        let (low, high) = two.split_at(width.min(two.len()));
+        interleave(low, (!high.is_empty()).then_some(high), out);
+    }
+}
+
 /// Words of neighbours in bf16; the last of an odd number is paired with zero.
 pub(crate) fn copy(line: &[bf16], out: &mut [f32]) {
     let (twos, last) = line.as_chunks::<2>();
@@ -274,6 +283,19 @@ mod tests {
                 assert_eq!(out[i * 16..][..16], want);
             }
         }
+    }
+
+    #[test]
+    fn lines_in_bf16_are_paired_as_two_by_two() {
+        let lines: Vec<bf16> = (0..20).map(|i| bf16::from_f32(i as f32)).collect();
+        let mut out = [7.0; 12];
+        interleave_lines(&lines, 4, &mut out);
+        let mut want = [7.0; 12];
+        for (i, out) in want.chunks_exact_mut(4).enumerate() {
+            let high = lines.get(8 * i + 4..8 * i + 8);
+            interleave(&lines[8 * i..8 * i + 4], high, out);
+        }
+        assert_eq!(out, want);
     }
 
     #[test]

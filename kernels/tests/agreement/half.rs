@@ -37,6 +37,45 @@ fn with_half_weights(inputs: &[Tensor<1>], half: DType) -> (Vec<Tensor<1>>, Vec<
     (narrow, wide)
 }
 
+/// A weight in panels, as a loader lays it.
+fn in_panels(weight: Tensor<2>) -> Option<Tensor<2>> {
+    let [inner, outer] = weight.dims();
+    let count = ours::panels(&weight.device(), outer)?;
+    let cut = weight.reshape([inner, count, ours::PANEL]).swap_dims(0, 1);
+    Some(cut.reshape([count * inner, ours::PANEL]))
+}
+
+#[test]
+fn weights_in_panels_give_the_bits_of_weights_in_rows() {
+    let device = cpu();
+    let sizes = [
+        (1, 1, 32),
+        (5, 7, 48),
+        (77, 768, 3072),
+        (300, 721, 96),
+        (1100, 64, 320),
+    ];
+    for (rows, inner, outer) in sizes {
+        let [x, plus] = [(inner, 1), (outer, 2)]
+            .map(|(n, seed)| flat(&numbers(rows * n, seed), &device).reshape([rows, n]));
+        let weight = flat(&numbers(inner * outer, 3), &device).reshape([inner, outer]);
+        let bias = || Some(flat(&numbers(outer, 4), &device));
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let weight = weight.clone().cast(dtype);
+            let panels = in_panels(weight.clone()).expect("whole panels");
+            let [got, want] = [panels, weight].map(|weight| {
+                let alone = ours::linear(x.clone(), weight.clone(), bias());
+                let onto = ours::linear_onto(x.clone(), weight, bias(), plus.clone());
+                [read(alone), read(onto)]
+            });
+            assert!(got == want, "{rows} x {inner} x {outer} in {dtype:?}");
+        }
+    }
+    for none in [1, 8, 16, 33] {
+        assert_eq!(ours::panels(&device, none), None);
+    }
+}
+
 #[test]
 fn products_of_bf16_are_those_of_rounded_numbers() {
     let device = cpu();

@@ -199,6 +199,15 @@ pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
+/// Cuts the last of two axes into `panels`, which come first: `[rows, columns]` becomes
+/// `[panels, rows, columns / panels]`.
+pub(super) fn cut(panels: usize, shape: &mut Vec<usize>, strides: &mut Vec<usize>) {
+    let wide = shape[1] / panels;
+    shape[1] = wide;
+    shape.insert(0, panels);
+    strides.insert(0, wide * strides[1]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::cast::Float;
@@ -245,6 +254,17 @@ mod tests {
             let got = Numbers::Floats(&from[11..]).gather::<f32>(view).unwrap();
             assert_eq!(got.numbers, plain(&from[11..], view), "{view:?}");
         }
+    }
+
+    #[test]
+    fn columns_are_cut_into_panels() {
+        let (mut shape, mut strides) = (vec![2, 6], vec![1, 2]);
+        cut(3, &mut shape, &mut strides);
+        let from: Vec<f32> = (0..12).map(|i| i as f32).collect();
+        let got = Numbers::Floats(&from).gather::<f32>((&shape, &strides));
+        // Of `[[0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11]]` two columns at a time.
+        let want = [0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11].map(|i| i as f32);
+        assert_eq!(got.unwrap().numbers, want);
     }
 
     #[test]

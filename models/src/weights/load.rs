@@ -4,16 +4,18 @@
 //! - Every fault is found from the header, before a number is read.
 //! - One tensor is in memory at a time beside the network, in the type that is wanted;
 //!   parameters that were not yet drawn are never drawn.
+//! - A network that is only [run](Aim::Run) gives the bits of one that is not.
 //! - A [`Patch`] sees each parameter once, in PyTorch's layout, whatever the file's family.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use ldm_kernels::panels;
 
 use super::cast::Numbers;
-use super::gather::{Gather, gather_as, row_major};
+use super::gather::{Gather, cut, gather_as, row_major};
 use super::keys::{KeyTable, Source};
 use super::stream::Room;
 use super::{Place, TensorFile};
@@ -113,6 +115,15 @@ impl Types {
     }
 }
 
+/// What a network is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aim {
+    /// To be run and nothing else: weights lie as the device's kernels read them best.
+    Run,
+    /// To be trained, saved or looked at: weights lie as their layers say.
+    Any,
+}
+
 struct Sum {
     types: Types,
     place: Place,
@@ -144,6 +155,8 @@ pub struct Filling<'a> {
     pub types: Types,
     /// Changes parameters on the way.
     pub patch: &'a dyn Patch,
+    /// What the network is for.
+    pub aim: Aim,
 }
 
 impl Filling<'_> {
@@ -163,6 +176,7 @@ impl Filling<'_> {
         }
         let mut fill = Fill {
             place: Place::default(),
+            container: String::new(),
             plan,
             from: self,
             listen,
@@ -179,8 +193,8 @@ impl Filling<'_> {
     }
 }
 
-/// Fills `network` from `file`, whose names `table` knows; parameters are changed by `patch`
-/// and take `types`.
+/// Fills `network` from `file`, whose names `table` knows, for [any aim](Aim::Any); parameters are
+/// changed by `patch` and take `types`.
 ///
 /// # Errors
 /// [`Error::Tensors`] with all tensors that are missing, spare, misshapen or no floats; what
@@ -197,6 +211,7 @@ pub fn load<M: Module>(
         table,
         types: types.into(),
         patch,
+        aim: Aim::Any,
     };
     filling.fill(network, &mut |_| ControlFlow::Continue(()))
 }
@@ -310,6 +325,8 @@ const AHEAD: usize = 64 << 20;
 
 struct Fill<'a, 'l> {
     place: Place,
+    /// What the parameter that comes next is a part of.
+    container: String,
     plan: Plan,
     from: &'a Filling<'a>,
     listen: &'a mut Listen<'l>,
@@ -321,8 +338,17 @@ struct Fill<'a, 'l> {
 }
 
 impl Fill<'_, '_> {
-    /// The next parameter, of `shape` in its own layout.
-    fn next(&mut self, shape: &[usize]) -> Result<TensorData> {
+    /// In how many panels the next parameter, of `shape`, is to lie.
+    fn panels(&self, shape: &[usize], device: &Device) -> Option<usize> {
+        let weight = self.container == LINEAR && self.place.is_at("weight");
+        match (self.from.aim, shape) {
+            (Aim::Run, [_, out]) if weight => panels(device, *out),
+            _ => None,
+        }
+    }
+
+    /// The next parameter, of `shape` in its own layout, in so many panels.
+    fn next(&mut self, shape: &[usize], panels: Option<usize>) -> Result<TensorData> {
         let soon = self.soon()?;
         let (from, file, soon) = (self.from, self.from.file, &self.plan[soon]);
         let (path, source) = &self.plan[self.done];
@@ -336,7 +362,7 @@ impl Fill<'_, '_> {
             scope.spawn(|_| {
                 soon.iter().for_each(|(_, source)| file.soon(&source.key));
             });
-            from.parameter(path, source, shape, &mut self.room)
+            from.parameter((path, source), (shape, panels), &mut self.room)
         })?;
         self.done += 1;
         let (key, of) = (&source.key, self.plan.len());
@@ -368,21 +394,27 @@ impl Fill<'_, '_> {
 }
 
 impl Filling<'_> {
-    /// The numbers of the parameter at `path`, and how many of them are odd.
+    /// The numbers of the parameter at `path`, in so many panels, and how many of them are odd.
     fn parameter(
         &self,
-        path: &str,
-        source: &Source,
-        shape: &[usize],
+        (path, source): (&str, &Source),
+        (shape, panels): (&[usize], Option<usize>),
         room: &mut Room,
     ) -> Result<(TensorData, usize)> {
         let (file, key) = (self.file, &source.key);
         let view = file.view(key)?;
         let dtype = self.types.of(path, shape.len());
+        let made = match (panels, shape) {
+            (Some(count), [inner, out]) => vec![count * inner, out / count],
+            _ => shape.to_vec(),
+        };
         if !self.patch.wants(path) {
-            let turned = source.turned(view);
+            let mut turned = source.turned(view);
+            if let Some(count) = panels {
+                turned = turned.in_panels(count);
+            }
             let numbers = file.numbers(key, &turned, room)?;
-            return gather_as(numbers, turned.axes(), dtype, shape);
+            return gather_as(numbers, turned.axes(), dtype, &made);
         }
         // Linear layers are shown as PyTorch has them, which a file of ours has not.
         let linear = path.ends_with(".weight") && shape.len() == 2;
@@ -401,14 +433,21 @@ impl Filling<'_> {
         if linear {
             strides.reverse();
         }
-        let patched = Numbers::Floats(&numbers);
-        gather_as(patched, (shape, &strides), dtype, shape)
+        let (mut shape, patched) = (shape.to_vec(), Numbers::Floats(&numbers));
+        if let Some(count) = panels {
+            cut(count, &mut shape, &mut strides);
+        }
+        gather_as(patched, (&shape, &strides), dtype, &made)
     }
 }
+
+/// What burn calls [`Linear`](crate::nn::Linear) where a network is walked.
+const LINEAR: &str = "Struct:Linear";
 
 impl ModuleMapper for Fill<'_, '_> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.place.enter(name, container);
+        container.clone_into(&mut self.container);
     }
 
     fn exit_module(&mut self, _: &str, container: &str) {
@@ -421,17 +460,99 @@ impl ModuleMapper for Fill<'_, '_> {
         }
         let shape = param.lazy_shape().dims::<D>();
         let dtype = self.from.types.of(&self.place.path(), D);
-        let data = match self.next(&shape) {
+        let (id, device) = (param.id, param.lazy_device());
+        let panels = self.panels(&shape, &device);
+        let data = match self.next(&shape, panels) {
             Ok(data) => data,
             Err(error) => {
                 self.failed = Some(error);
                 return param;
             }
         };
-        let (id, device) = (param.id, param.lazy_device());
         let tensor = device.memory_persistent_allocations(data, |data| {
             Tensor::<D>::from_data(data, (&device, dtype))
         });
         param.transform_for_load(tensor, id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{TextTransformer, TextTransformerConfig};
+    use crate::weights::{SaveAs, save};
+
+    /// Adds one to the weights of queries.
+    struct OneMore;
+
+    impl Patch for OneMore {
+        fn wants(&self, path: &str) -> bool {
+            path.ends_with("q.weight")
+        }
+
+        fn apply(&self, _: &str, shape: &[usize], numbers: &mut Vec<f32>) -> Result<()> {
+            // So that a turned one is noticed.
+            let first = numbers.iter_mut().step_by(shape[1]);
+            first.for_each(|number| *number += 1.0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_network_to_be_run_gives_the_bits_of_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, device) = (folder.path().join("a.safetensors"), Device::flex());
+        let config = TextTransformerConfig {
+            vocab_size: 11,
+            max_length: 6,
+            width: 48,
+            layers: 2,
+            heads: 3,
+            head_width: 16,
+        };
+        let fresh = || config.init(&device, 1).unwrap();
+        save(&fresh(), &path, SaveAs::F32).unwrap();
+        let file = TensorFile::open(&path).unwrap();
+        let ids = Tensor::from_ints([[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 0, 0]], &device);
+        let run = |aim, patch: &dyn Patch| {
+            let filling = Filling {
+                file: &file,
+                table: &KeyTable::native(),
+                types: DType::F32.into(),
+                patch,
+                aim,
+            };
+            let listen = &mut |_: Heard<'_>| ControlFlow::Continue(());
+            let network: TextTransformer = filling.fill(fresh(), listen).unwrap();
+            let told: Vec<f32> = network
+                .forward(ids.clone())
+                .into_data()
+                .try_to_vec()
+                .unwrap();
+            (in_panels(&network), told)
+        };
+        let patches: [&dyn Patch; 2] = [&NoPatch, &OneMore];
+        let [plain, patched] = patches.map(|patch| {
+            let (none, wanted) = run(Aim::Any, patch);
+            let (some, got) = run(Aim::Run, patch);
+            assert!(
+                got == wanted && none == 0 && some > 8,
+                "{none} and {some} in panels"
+            );
+            got
+        });
+        assert_ne!(plain, patched);
+    }
+
+    fn in_panels<M: Module>(network: &M) -> usize {
+        struct Count(usize);
+        impl ModuleVisitor for Count {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0 += usize::from(D == 2 && param.val().dims()[D - 1] == ldm_kernels::PANEL);
+            }
+        }
+        let mut count = Count(0);
+        network.visit(&mut count);
+        count.0
     }
 }

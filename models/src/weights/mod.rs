@@ -38,7 +38,9 @@ pub(crate) use cast::FLOATS;
 pub use file::{TensorFile, content_hash};
 pub use keys::{ClipNames, Family, KeyTable};
 pub(crate) use load::plan;
-pub use load::{Contents, Filling, Heard, Listen, NoPatch, Patch, Types, contents, faults, load};
+pub use load::{
+    Aim, Contents, Filling, Heard, Listen, NoPatch, Patch, Types, contents, faults, load,
+};
 pub use manifest::{LatentSpec, Manifest};
 pub use save::{SaveAs, TensorWriter, save, write_atomically};
 
@@ -64,5 +66,10 @@ impl Place {
 
     fn path(&self) -> String {
         self.0.join(".")
+    }
+
+    /// Whether this is something of that name.
+    fn is_at(&self, name: &str) -> bool {
+        self.0.last().is_some_and(|last| last == name)
     }
 }

@@ -221,6 +221,7 @@ fn a_file_cut_short_while_it_is_loaded_is_an_error() {
         table: &KeyTable::native(),
         types: DType::F16.into(),
         patch: &NoPatch,
+        aim: Aim::Any,
     };
     let on_disk = std::fs::File::options().write(true).open(&path).unwrap();
     let mut loaded = 0;

@@ -25,7 +25,7 @@ use ldm_models::prediction::Prediction;
 use ldm_models::schedule::ScheduleConfig;
 use ldm_models::unet::{UNet, UNetConfig};
 use ldm_models::weights::{
-    Family, Filling, Heard, KeyTable, SaveAs, TensorFile, TensorWriter, Types, faults,
+    Aim, Family, Filling, Heard, KeyTable, SaveAs, TensorFile, TensorWriter, Types, faults,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -230,13 +230,26 @@ impl<A: About> Model<A> {
         &self.about
     }
 
-    /// The network with its weights, read now if they are not in memory.
+    /// The network with its weights, read now if they are not in memory, to be run.
     ///
     /// # Errors
     /// When the file is not what it was, does not hold this network, or finds no room.
     pub fn network(&self, machine: &Machine, reporter: &Reporter) -> Result<Arc<A::Module>> {
+        self.network_for(Aim::Run, machine, reporter)
+    }
+
+    /// [`Model::network`] for this aim.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn network_for(
+        &self,
+        aim: Aim,
+        machine: &Machine,
+        reporter: &Reporter,
+    ) -> Result<Arc<A::Module>> {
         let types = self.about.types(machine.types());
-        let held = Identity::of(&[&self.identity.0, format!("{types:?}").as_bytes()]);
+        let held = Identity::of(&[&self.identity.0, format!("{types:?} {aim:?}").as_bytes()]);
         if let Some(network) = machine.weights().held(held) {
             return Ok(network);
         }
@@ -250,6 +263,7 @@ impl<A: About> Model<A> {
                 table: &self.about.table(names.family).under(&names.prefix),
                 types,
                 patch: &self.chain()?,
+                aim,
             };
             let mut told = Told { reporter, odd: 0 };
             match filling.fill(empty, &mut |heard| told.hear(heard)) {
