@@ -319,6 +319,14 @@ pub(crate) struct BenchArgs {
     /// Measure the sizes that training the shipped model has, with their backward passes.
     #[arg(long, conflicts_with = "quick")]
     pub(crate) training: bool,
+    /// Give layers weights of this type: `f32`, `f16` or `bf16`. Those of training are f32.
+    #[arg(
+        long,
+        default_value = "f32",
+        value_name = "TYPE",
+        conflicts_with = "training"
+    )]
+    pub(crate) dtype: Precision,
     /// Print one JSON object a line on stdout, for programs.
     #[arg(long)]
     pub(crate) json: bool,

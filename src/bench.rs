@@ -5,7 +5,7 @@
 use std::io;
 
 use ldm_nodes::bench::{self, Case, Ceiling, Measured, Pass, Sizes, Unit};
-use ldm_nodes::{DeviceChoice, Machine};
+use ldm_nodes::{DeviceChoice, Machine, Precision};
 use serde::Serialize;
 
 use crate::args::BenchArgs;
@@ -28,8 +28,9 @@ pub(crate) fn bench(args: &BenchArgs, terminal: &mut Terminal) -> io::Result<Exi
     };
     let (threads, ceiling) = pool::inside(|| (bench::threads(), bench::ceiling()));
     let host = Host::of(threads, ceiling);
+    let most = Most::of(ceiling, args.dtype);
     let mut table = Table {
-        ceiling,
+        most,
         palette: terminal.stdout(),
         group: "",
     };
@@ -38,9 +39,9 @@ pub(crate) fn bench(args: &BenchArgs, terminal: &mut Terminal) -> io::Result<Exi
         false => terminal.print(&host.words())?,
     }
     for case in bench::cases(sizes) {
-        let measured = pool::inside(|| case.measure());
+        let measured = pool::inside(|| case.measure(args.dtype.dtype()));
         match args.json {
-            true => json::print(&Line::new(&case, &measured, ceiling))?,
+            true => json::print(&Line::new(&case, &measured, most))?,
             false => terminal.print(&table.rows(&case, &measured))?,
         }
     }
@@ -80,6 +81,8 @@ struct Host {
     memory: Option<u64>,
     program: &'static str,
     ceiling_gflops: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ceiling_gflops_bf16: Option<f64>,
     ceiling_gbytes: f64,
 }
 
@@ -93,6 +96,7 @@ impl Host {
             memory: settings::machine_memory(),
             program: env!("CARGO_PKG_VERSION"),
             ceiling_gflops: ceiling.gflops,
+            ceiling_gflops_bf16: ceiling.gflops_bf16,
             ceiling_gbytes: ceiling.gbytes,
         }
     }
@@ -106,10 +110,12 @@ impl Host {
         });
         let word = if *threads == 1 { "thread" } else { "threads" };
         let (gflops, gbytes) = (self.ceiling_gflops, self.ceiling_gbytes);
+        let bf16 = self.ceiling_gflops_bf16;
+        let bf16 = bf16.map_or_else(String::new, |gflops| format!(", {gflops:.0} of bf16"));
         format!(
             "{cpu}, {threads} {word}, {isa}{memory}\n\
-             at most {gflops:.0} GFLOP/s (multiply-adds in registers), {gbytes:.1} GB/s (copying \
-             64 MiB)\n"
+             at most {gflops:.0} GFLOP/s (multiply-adds in registers{bf16}), {gbytes:.1} GB/s \
+             (copying 64 MiB)\n"
         )
     }
 }
@@ -150,13 +156,13 @@ struct PassLine {
 }
 
 impl Line {
-    fn new(case: &Case, measured: &Measured, ceiling: Ceiling) -> Self {
+    fn new(case: &Case, measured: &Measured, most: Most) -> Self {
         let line = |pass: &Pass| PassLine {
             ours: pass.ours,
             reference: pass.reference,
             ratio: pass.ratio(),
             rate: pass.rate,
-            share: share(pass, case.unit(), ceiling),
+            share: most.share(pass, case.unit()),
         };
         Self {
             event: "case",
@@ -169,18 +175,37 @@ impl Line {
     }
 }
 
-/// How much of the ceiling was reached, of 1. What fits into a cache may pass the memory's.
-fn share(pass: &Pass, unit: Unit, ceiling: Ceiling) -> f64 {
-    pass.rate
-        / match unit {
-            Unit::GflopPerSecond => ceiling.gflops,
-            Unit::GbytePerSecond => ceiling.gbytes,
-        }
+/// What cases are held to.
+#[derive(Clone, Copy)]
+struct Most {
+    gflops: f64,
+    gbytes: f64,
+}
+
+impl Most {
+    /// With weights of this type.
+    fn of(ceiling: Ceiling, weights: Precision) -> Self {
+        let gflops = match weights {
+            Precision::Bf16 => ceiling.gflops_bf16.unwrap_or(ceiling.gflops),
+            Precision::F32 | Precision::F16 => ceiling.gflops,
+        };
+        let gbytes = ceiling.gbytes;
+        Self { gflops, gbytes }
+    }
+
+    /// How much of it was reached, of 1. What fits into a cache may pass the memory's.
+    fn share(self, pass: &Pass, unit: Unit) -> f64 {
+        pass.rate
+            / match unit {
+                Unit::GflopPerSecond => self.gflops,
+                Unit::GbytePerSecond => self.gbytes,
+            }
+    }
 }
 
 /// The rows of people.
 struct Table {
-    ceiling: Ceiling,
+    most: Most,
     palette: Palette,
     /// The heading that was printed last.
     group: &'static str,
@@ -212,7 +237,7 @@ impl Table {
     fn row(&self, name: &str, pass: &Pass, unit: Unit) -> String {
         let [ours, burn] = [pass.ours, pass.reference].map(|seconds| seconds * 1e3);
         let (times, rate, name_of) = (pass.ratio(), pass.rate, unit.name());
-        let share = 100.0 * share(pass, unit, self.ceiling);
+        let share = 100.0 * self.most.share(pass, unit);
         format!(
             "{name:<44} {ours:>7.2} ms {burn:>7.2} ms {times:>6.1} {rate:>7.1} {name_of:<7} \
              {share:>8.0} %\n"
@@ -228,6 +253,7 @@ mod tests {
     fn a_machine_that_slows_down_is_told_of() {
         let at = |gflops| Ceiling {
             gflops,
+            gflops_bf16: None,
             gbytes: 10.0,
         };
         assert_eq!(unrest(at(200.0), at(190.0)), None);

@@ -98,8 +98,20 @@ impl Case {
         }
     }
 
-    /// Runs ours or the reference.
-    pub(super) fn apply(&self, inputs: Vec<Tensor<4>>, fast: bool) -> Tensor<4> {
+    /// The inputs with the weights among them of this type.
+    pub(super) fn with_weights(
+        &self,
+        mut inputs: Vec<Tensor<4>>,
+        weights: DType,
+    ) -> Vec<Tensor<4>> {
+        if let (Conv(..) | Linear(..), Some(weight)) = (self.op, inputs.get_mut(1)) {
+            *weight = weight.clone().cast(weights);
+        }
+        inputs
+    }
+
+    /// Runs ours or the reference; with `weights` of this type queries, keys and values were made.
+    pub(super) fn apply(&self, inputs: Vec<Tensor<4>>, fast: bool, weights: DType) -> Tensor<4> {
         let mut inputs = inputs.into_iter();
         let mut next = || inputs.next().expect("as many as `inputs` says");
         let x = next();
@@ -118,7 +130,7 @@ impl Case {
             Attention(_) => {
                 let (k, v) = (next(), next());
                 match fast {
-                    true => ours::attention(x, k, v, DType::F32),
+                    true => ours::attention(x, k, v, weights),
                     false => reference::attention(x, k, v),
                 }
             }

@@ -15,7 +15,7 @@ mod ceiling;
 
 use std::time::{Duration, Instant};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 pub use cases::Case;
 pub use ceiling::{Ceiling, ceiling};
@@ -113,22 +113,23 @@ pub fn cases(sizes: Sizes) -> Vec<Case> {
 }
 
 impl Case {
-    /// Runs it until the medians can be trusted.
-    pub fn measure(&self) -> Measured {
+    /// Runs it until the medians can be trusted, ours with weights of this type but in training.
+    pub fn measure(&self, weights: DType) -> Measured {
         match self.trains {
             true => self.with_gradients(),
-            false => self.without_gradients(),
+            false => self.without_gradients(weights),
         }
     }
 
-    fn without_gradients(&self) -> Measured {
+    fn without_gradients(&self, weights: DType) -> Measured {
         let inputs: Vec<_> = self.inputs().into_iter().map(numbers).collect();
+        let narrow = self.with_weights(inputs.clone(), weights);
         let mut times = [vec![], vec![]];
         rounds(|counts| {
             for (times, ours) in times.iter_mut().zip([true, false]) {
-                let inputs = inputs.clone();
+                let inputs = if ours { narrow.clone() } else { inputs.clone() };
                 let start = Instant::now();
-                let result = self.apply(inputs, ours);
+                let result = self.apply(inputs, ours, weights);
                 let seconds = start.elapsed().as_secs_f64();
                 drop(result);
                 times.extend(counts.then_some(seconds));
@@ -149,13 +150,13 @@ impl Case {
             .map(numbers)
             .map(tracked)
             .collect();
-        let weights = numbers(self.apply(inputs.clone(), true).dims());
+        let weights = numbers(self.apply(inputs.clone(), true, DType::F32).dims());
         let weights = Tensor::<4>::from_data(weights.into_data(), &device);
         let (mut forward, mut backward) = ([vec![], vec![]], [vec![], vec![]]);
         rounds(|counts| {
             for (way, ours) in [true, false].into_iter().enumerate() {
                 let start = Instant::now();
-                let y = self.apply(inputs.clone(), ours);
+                let y = self.apply(inputs.clone(), ours, DType::F32);
                 let middle = start.elapsed().as_secs_f64();
                 let gradients = (y * weights.clone()).sum().backward();
                 let whole = start.elapsed().as_secs_f64();
@@ -219,7 +220,7 @@ mod tests {
     #[test]
     fn what_is_measured_is_a_time_and_a_rate_both_ways() {
         let case = cases(Sizes::Training).pop().unwrap();
-        let measured = case.measure();
+        let measured = case.measure(DType::F32);
         for pass in [measured.forward, measured.backward.unwrap()] {
             assert!(pass.ours > 0.0 && pass.reference > 0.0, "{pass:?}");
             assert!(pass.rate > 0.0 && pass.ratio() > 0.0, "{pass:?}");
