@@ -128,6 +128,37 @@ pub fn group_norm_silu(
     }
 }
 
+/// [`group_norm_silu`] of `xs`, both `[b, .., h, w]`, with the channels of the first before those
+/// of the second.
+///
+/// On the CPU, where nothing asks for gradients, the two are read where they are.
+pub fn group_norm_silu_joined(
+    xs: [Tensor<4>; 2],
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    eps: f64,
+) -> Tensor<4> {
+    if !(xs.iter().all(fuses) && ours(&gamma) && ours(&beta)) {
+        return group_norm_silu(Tensor::cat(xs.into(), 1), gamma, beta, groups, eps);
+    }
+    counted(true);
+    let [_, c, _, _] = check_joined(&xs);
+    check_norm(c, groups, [&gamma, &beta]);
+    let [first, second] = xs.map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::ldm_group_norm_joined(
+        first,
+        second,
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        NormOptions {
+            groups,
+            eps,
+            silu: true,
+        },
+    ))
+}
+
 /// Layer normalisation over the last dimension: `x [.., c]`, `gamma` and `beta [c]`.
 pub fn layer_norm<const D: usize>(
     x: Tensor<D>,
@@ -226,6 +257,28 @@ pub fn conv2d_doubled(
         weight.into_dispatch(),
         bias.into_dispatch(),
         ConvOptions { stride: 1, padding },
+    ))
+}
+
+/// [`conv2d`] of stride 1 and without a border, of `xs` joined as in [`group_norm_silu_joined`].
+///
+/// On the CPU, where nothing asks for gradients, a kernel of 1×1 reads the two where they are. In
+/// f32, and of even numbers of channels, the result is the same bits.
+pub fn conv2d_joined(xs: [Tensor<4>; 2], weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+    let [o, _, kh, kw] = weight.dims();
+    let bias_fits = bias.as_ref().is_none_or(ours);
+    if !(xs.iter().all(fuses) && weighs(&weight) && bias_fits && [kh, kw] == [1, 1]) {
+        return conv2d(Tensor::cat(xs.into(), 1), weight, bias, 1, Padding::same(0));
+    }
+    check_conv(check_joined(&xs), weight.dims(), 1, Padding::same(0));
+    counted(true);
+    let bias = or_zeros(bias, &weight, o);
+    let [first, second] = xs.map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::ldm_conv2d_joined(
+        first,
+        second,
+        weight.into_dispatch(),
+        bias.into_dispatch(),
     ))
 }
 
@@ -343,22 +396,36 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
 
 fn norm(x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, options: NormOptions) -> Tensor<4> {
     let [_, c, _, _] = x.dims();
-    let groups = options.groups;
-    assert!(
-        groups > 0 && c.is_multiple_of(groups),
-        "{groups} groups divide {c} channels"
-    );
-    assert_eq!(
-        [gamma.dims(), beta.dims()],
-        [[c]; 2],
-        "a norm of {c} channels"
-    );
+    check_norm(c, options.groups, [&gamma, &beta]);
     Tensor::from_dispatch(Dispatch::ldm_group_norm(
         x.into_dispatch(),
         gamma.into_dispatch(),
         beta.into_dispatch(),
         options,
     ))
+}
+
+fn check_norm(channels: usize, groups: usize, affine: [&Tensor<1>; 2]) {
+    assert!(
+        groups > 0 && channels.is_multiple_of(groups),
+        "{groups} groups divide {channels} channels"
+    );
+    assert_eq!(
+        affine.map(|x| x.dims()),
+        [[channels]; 2],
+        "a norm of {channels} channels"
+    );
+}
+
+/// The sizes of two pictures with the channels of both.
+fn check_joined(xs: &[Tensor<4>; 2]) -> [usize; 4] {
+    let [[b, first, h, w], other] = [xs[0].dims(), xs[1].dims()];
+    assert_eq!(
+        other,
+        [b, other[1], h, w],
+        "pictures that are joined differ in channels alone"
+    );
+    [b, first + other[1], h, w]
 }
 
 /// What a linear layer makes of `inner` numbers.

@@ -111,6 +111,24 @@ pub(crate) trait LdmFused: Backend {
         options: ConvOptions,
     ) -> FloatTensor<Self>;
 
+    /// [`LdmOps::ldm_conv2d`] of 1×1 of `first` and `second`, whose channels stand one behind the
+    /// other.
+    fn ldm_conv2d_joined(
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// [`LdmOps::ldm_group_norm`] of two pictures like that.
+    fn ldm_group_norm_joined(
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        options: NormOptions,
+    ) -> FloatTensor<Self>;
+
     /// [`LdmOps::ldm_linear`], to which `plus [.., out]` is added.
     fn ldm_linear_onto(
         x: FloatTensor<Self>,

@@ -20,7 +20,7 @@ use std::ops::Deref;
 
 use rayon::prelude::*;
 
-use self::implicit::Implicit;
+use self::implicit::{Implicit, Input};
 use super::gemm::NR;
 use super::memory::{Scratch, Shared, filled};
 use super::weights::Weights;
@@ -336,9 +336,39 @@ pub(super) fn direct(x: &[f32], weight: Weights<'_>, bias: &[f32], s: Sizes) -> 
             rows: s.outputs,
             weight,
             bias,
-            taps: &s.taps(),
-            source: &s.with_border(x),
-            grid: s.grid(),
+            inputs: &[Input {
+                source: &s.with_border(x),
+                taps: &s.taps(),
+                grid: s.grid(),
+            }],
+            out: Shared::new(y),
+            out_row: s.pixels(),
+        }
+        .run();
+    })
+}
+
+/// The convolution of 1×1, stride 1, of two pictures whose channels stand one behind the other:
+/// of so many and those that are left of `s.channels`.
+pub(crate) fn joined(
+    xs: [(&[f32], usize); 2],
+    weight: Weights<'_>,
+    bias: &[f32],
+    s: Sizes,
+) -> Vec<f32> {
+    let of = xs.map(|(_, channels)| Sizes { channels, ..s });
+    let [first, second] = of.map(|s| s.taps());
+    filled(s.images * s.outputs * s.pixels(), |y| {
+        let input = |i: usize, taps| Input {
+            source: xs[i].0,
+            taps,
+            grid: of[i].grid(),
+        };
+        Implicit {
+            rows: s.outputs,
+            weight,
+            bias,
+            inputs: &[input(0, &first), input(1, &second)],
             out: Shared::new(y),
             out_row: s.pixels(),
         }
@@ -461,9 +491,11 @@ impl Phase {
             rows: s.channels,
             weight: Weights::F32(&turned),
             bias: &vec![0.0; s.channels],
-            taps: &taps,
-            source,
-            grid: self.grid,
+            inputs: &[Input {
+                source,
+                taps: &taps,
+                grid: self.grid,
+            }],
             out,
             out_row: s.height * s.width,
         }

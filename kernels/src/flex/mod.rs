@@ -31,6 +31,7 @@ pub(crate) use self::gemm::NR;
 use self::gemm::Word;
 use self::linear::Order;
 use self::weights::Weights;
+use crate::Padding;
 use crate::isa::multiplies_bf16;
 use crate::ops::{AttentionOptions, ConvOptions, LdmFused, LdmGradients, LdmOps, NormOptions};
 
@@ -270,6 +271,47 @@ impl LdmFused for Flex {
         let [h, w] = sizes.out();
         let y = conv::doubled(x.values(), weight.weights(), bias.values(), sizes);
         tensor(y, [sizes.images, sizes.outputs, h, w])
+    }
+
+    fn ldm_conv2d_joined(
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let [first, second, weight, bias] = [first, second, weight, bias].map(View::new);
+        let options = ConvOptions {
+            stride: 1,
+            padding: Padding::default(),
+        };
+        let [b, wide, h, w] = first.dims();
+        let narrow = second.dims::<4>()[1];
+        let sizes = conv::Sizes {
+            channels: wide + narrow,
+            ..conv_sizes(&first, &weight, options)
+        };
+        let xs = [(first.values(), wide), (second.values(), narrow)];
+        let y = conv::joined(xs, weight.weights(), bias.values(), sizes);
+        tensor(y, [b, sizes.outputs, h, w])
+    }
+
+    fn ldm_group_norm_joined(
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        options: NormOptions,
+    ) -> FloatTensor<Self> {
+        let [first, second, gamma, beta] = [first, second, gamma, beta].map(View::new);
+        let [b, wide, h, w] = first.dims();
+        let channels = wide + second.dims::<4>()[1];
+        let groups = norm::Groups {
+            channels,
+            ..groups(&first, options)
+        };
+        let xs = [first.values(), second.values()];
+        let y = norm::group_norm_joined(xs, wide, gamma.values(), beta.values(), groups);
+        tensor(y, [b, channels, h, w])
     }
 
     fn ldm_linear_onto(

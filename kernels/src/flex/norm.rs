@@ -34,6 +34,26 @@ impl Groups {
         let first = i % self.groups * self.width();
         first..first + self.width()
     }
+
+    /// Normalises run `i`.
+    fn run(&self, i: usize, x: &[f32], y: &mut [f32], gamma: &[f32], beta: &[f32]) {
+        let (mean, rstd) = statistics(x, self.eps);
+        let planes = y.chunks_exact_mut(self.pixels);
+        let planes = planes.zip(x.chunks_exact(self.pixels));
+        for ((y, x), c) in planes.zip(self.channels_of(i)) {
+            let scale = gamma[c] * rstd;
+            let line = Line {
+                centre: mean,
+                scale,
+                shift: beta[c],
+            };
+            if self.silu {
+                line_silu(x, y, line)
+            } else {
+                line_plain(x, y, line)
+            }
+        }
+    }
 }
 
 /// Mean and `1 / √(variance + eps)`.
@@ -52,21 +72,38 @@ pub(crate) fn group_norm(x: &[f32], gamma: &[f32], beta: &[f32], g: Groups) -> V
             .par_chunks_exact_mut(run)
             .zip(x.par_chunks_exact(run))
             .enumerate();
-        runs.for_each(|(i, (y, x))| {
-            let (mean, rstd) = statistics(x, g.eps);
-            let planes = y.chunks_exact_mut(g.pixels).zip(x.chunks_exact(g.pixels));
-            for ((y, x), c) in planes.zip(g.channels_of(i)) {
-                let scale = gamma[c] * rstd;
-                let line = Line {
-                    centre: mean,
-                    scale,
-                    shift: beta[c],
-                };
-                if g.silu {
-                    line_silu(x, y, line)
-                } else {
-                    line_plain(x, y, line)
-                }
+        runs.for_each(|(i, (y, x))| g.run(i, x, y, gamma, beta));
+    })
+}
+
+/// The same of two pictures whose channels stand one behind the other: of `first` and those that
+/// are left.
+pub(crate) fn group_norm_joined(
+    [left, right]: [&[f32]; 2],
+    first: usize,
+    gamma: &[f32],
+    beta: &[f32],
+    g: Groups,
+) -> Vec<f32> {
+    let run = (g.width() * g.pixels).max(1);
+    let (wide, narrow) = (first * g.pixels, (g.channels - first) * g.pixels);
+    filled(left.len() + right.len(), |y| {
+        let runs = y.par_chunks_exact_mut(run).enumerate();
+        runs.for_each(|(i, y)| {
+            let (image, from) = (i / g.groups, g.channels_of(i).start * g.pixels);
+            let (left, right) = (
+                &left[image * wide..][..wide],
+                &right[image * narrow..][..narrow],
+            );
+            let to = from + run;
+            if to <= wide {
+                g.run(i, &left[from..to], y, gamma, beta);
+            } else if from >= wide {
+                g.run(i, &right[from - wide..to - wide], y, gamma, beta);
+            } else {
+                // The one group that is of both.
+                let x = [&left[from..], &right[..to - wide]].concat();
+                g.run(i, &x, y, gamma, beta);
             }
         });
     })

@@ -53,6 +53,43 @@ fn steps_that_go_together_give_the_bits_of_the_steps_one_by_one() {
 }
 
 #[test]
+fn pictures_that_are_joined_give_the_bits_of_one_that_was_made_of_them() {
+    let device = cpu();
+    let tensor =
+        |dims: [usize; 4], seed| flat(&numbers(dims.iter().product(), seed), &device).reshape(dims);
+    // Channels of each, outputs, groups, sides: a group of both, one of either, tiny ones.
+    let cases = [
+        (2, [40, 20], 50, 6, [17, 22]),
+        (1, [64, 64], 96, 4, [16, 16]),
+        (3, [2, 10], 3, 2, [1, 1]),
+        (2, [700, 260], 64, 32, [8, 8]),
+    ];
+    for (b, [c, d], o, groups, [h, w]) in cases {
+        let xs = [tensor([b, c, h, w], 1), tensor([b, d, h, w], 2)];
+        let cat = || Tensor::cat(xs.to_vec(), 1);
+        let [gamma, beta] = [3, 4].map(|seed| flat(&numbers(c + d, seed), &device));
+        let want = ours::group_norm_silu(cat(), gamma.clone(), beta.clone(), groups, 1e-5);
+        let got = ours::group_norm_silu_joined(xs.clone(), gamma, beta, groups, 1e-5);
+        assert_eq!(read(got), read(want), "norm of {c} and {d}");
+        let bias = || Some(flat(&numbers(o, 6), &device));
+        for (k, dtype) in [
+            (1, DType::F32),
+            (1, DType::F16),
+            (1, DType::BF16),
+            (3, DType::F32),
+        ] {
+            if k > h {
+                continue;
+            }
+            let weight = tensor([o, c + d, k, k], 5).cast(dtype);
+            let want = ours::conv2d(cat(), weight.clone(), bias(), 1, Padding::same(0));
+            let got = ours::conv2d_joined(xs.clone(), weight, bias());
+            assert_eq!(read(got), read(want), "{k}x{k} of {c} and {d} in {dtype:?}");
+        }
+    }
+}
+
+#[test]
 fn with_gradients_steps_are_taken_apart() {
     let device = cpu().autodiff();
     let leaf = |dims: [usize; 4], seed| {

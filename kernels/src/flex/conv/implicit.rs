@@ -1,5 +1,6 @@
 //! A product whose right side is read in place: for tap `k` and pixel `j` its element is
 //! `source[taps[k] + pixel(j)]`, packed sixteen pixels at a time or, for few outputs, not at all.
+//! There may be several sources, one below the other.
 //!
 //! Not here: which taps and pixels there are (`conv`).
 
@@ -20,17 +21,23 @@ const FEW: usize = 12;
 /// Rows of the weight that stay in the second cache while panels pass.
 const HIGH: usize = 192;
 
-/// `out[i][j] = bias[i] + Σ_k weight[i][k] · source[taps[k] + pixel(j)]`.
+/// `out[i][j] = bias[i] + Σ_k weight[i][k] · source[taps[k] + pixel(j)]`, over all taps of all
+/// inputs, whose pixels are written to the same places.
 pub(super) struct Implicit<'a> {
     pub(super) rows: usize,
     pub(super) weight: Weights<'a>,
     pub(super) bias: &'a [f32],
-    pub(super) taps: &'a [usize],
-    pub(super) source: &'a [f32],
-    pub(super) grid: Grid,
+    pub(super) inputs: &'a [Input<'a>],
     pub(super) out: Shared,
     /// From a row of outputs (a channel) to the next.
     pub(super) out_row: usize,
+}
+
+/// What some of the taps read.
+pub(super) struct Input<'a> {
+    pub(super) source: &'a [f32],
+    pub(super) taps: &'a [usize],
+    pub(super) grid: Grid,
 }
 
 /// Sixteen pixels: where each reads and writes.
@@ -47,7 +54,7 @@ struct Panel {
 
 impl Implicit<'_> {
     pub(super) fn run(&self) {
-        let pixel_tasks = self.grid.len().div_ceil(TASK);
+        let pixel_tasks = self.pixels().div_ceil(TASK);
         let row_tasks = match pixel_tasks {
             0 => return,
             n => TASKS.div_ceil(n).min(self.rows.div_ceil(MOST_ROWS)).max(1),
@@ -64,13 +71,32 @@ impl Implicit<'_> {
             });
     }
 
+    fn pixels(&self) -> usize {
+        self.inputs.first().map_or(0, |input| input.grid.len())
+    }
+
+    /// Numbers of a row of the weight.
+    fn depth(&self) -> usize {
+        self.inputs.iter().map(|input| input.taps.len()).sum()
+    }
+
     fn task(&self, first: usize, rows: Range<usize>) {
-        let last = self.grid.len().min(first + TASK);
-        let panels: Vec<Panel> = (first..last)
+        let last = self.pixels().min(first + TASK);
+        let mut before = 0;
+        for input in self.inputs {
+            self.part(input, before, first..last, rows.clone());
+            before += input.taps.len();
+        }
+    }
+
+    /// Adds the products of the taps of `input`, which `before` taps of others come before.
+    fn part(&self, input: &Input<'_>, before: usize, pixels: Range<usize>, rows: Range<usize>) {
+        let panels: Vec<Panel> = pixels
+            .clone()
             .step_by(NR)
-            .map(|j| self.panel(j, last))
+            .map(|j| input.grid.panel(j, pixels.end))
             .collect();
-        let all = self.taps.len();
+        let all = input.taps.len();
         let word = self.word();
         // Where no tap reaches, as between the steps of a 1×1 kernel, the bias is still written.
         let block = match word {
@@ -82,22 +108,23 @@ impl Implicit<'_> {
         let mut room = Scratch::new(high * spaced(word.count(block)));
         let mut done = 0;
         loop {
-            let taps = &self.taps[done..all.min(done + block)];
+            let taps = &input.taps[done..all.min(done + block)];
             let lines = packed.chunks_exact_mut((word.count(taps.len()) * NR).max(1));
             let rights: Vec<Right> = panels
                 .iter()
                 .zip(lines)
-                .map(|(panel, lines)| panel.right(rows.len(), word, lines, taps, self.source))
+                .map(|(panel, lines)| panel.right(rows.len(), word, lines, taps, input.source))
                 .collect();
             for top in rows.clone().step_by(high) {
                 let some = top..rows.end.min(top + high);
-                let left = self.left(some.clone(), done..done + taps.len(), word, &mut room);
+                let from = before + done;
+                let left = self.left(some.clone(), from..from + taps.len(), word, &mut room);
                 let mut at = 0;
                 while at < panels.len() {
                     let beside = beside(&panels[at..], &rights[at..]);
-                    for (from, len) in row_runs(some.len()) {
+                    for (i, len) in row_runs(some.len()) {
                         let (panel, right) = (&panels[at], (&rights[at], beside));
-                        self.tile(panel, right, left.below(from), top + from, len, done);
+                        self.tile(panel, right, left.below(i), top + i, len, from);
                     }
                     at += 1 + usize::from(beside.is_some());
                 }
@@ -126,7 +153,7 @@ impl Implicit<'_> {
         word: Word,
         room: &mut [f32],
     ) -> Strided {
-        let (all, n) = (self.taps.len(), taps.len());
+        let (all, n) = (self.depth(), taps.len());
         let width = spaced(word.count(n));
         let copies = rows.clone().zip(room.chunks_exact_mut(width));
         match (word, self.weight) {
@@ -146,26 +173,6 @@ impl Implicit<'_> {
             }),
         }
         Strided::rows(&room[..rows.len() * width], width)
-    }
-
-    fn panel(&self, j: usize, last: usize) -> Panel {
-        let width = NR.min(last - j);
-        let [from, to] = self.grid.places(j, width);
-        let together = |at: &[usize], run: usize| {
-            at.chunks(run)
-                .all(|c| c.iter().enumerate().all(|(i, at)| *at == c[0] + i))
-        };
-        let run = [16, 8, 4]
-            .into_iter()
-            .find(|run| together(&from, *run))
-            .unwrap_or(1);
-        Panel {
-            from,
-            to,
-            width,
-            run,
-            whole: width == NR && together(&to, NR),
-        }
     }
 
     /// Adds the products of the taps of `right`, which `done` come before, to `len` rows of a
@@ -220,6 +227,29 @@ impl Implicit<'_> {
                 false => tile.run_over(right.taps),
             }
             each(&|out, tile| *out = *tile);
+        }
+    }
+}
+
+impl Grid {
+    /// The sixteen pixels from `j` on, of those below `last`.
+    fn panel(&self, j: usize, last: usize) -> Panel {
+        let width = NR.min(last - j);
+        let [from, to] = self.places(j, width);
+        let together = |at: &[usize], run: usize| {
+            at.chunks(run)
+                .all(|c| c.iter().enumerate().all(|(i, at)| *at == c[0] + i))
+        };
+        let run = [16, 8, 4]
+            .into_iter()
+            .find(|run| together(&from, *run))
+            .unwrap_or(1);
+        Panel {
+            from,
+            to,
+            width,
+            run,
+            whole: width == NR && together(&to, NR),
         }
     }
 }
