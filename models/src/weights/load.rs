@@ -5,12 +5,15 @@
 //! - One tensor is in memory at a time beside the network, in the type that is wanted;
 //!   parameters that were not yet drawn are never drawn.
 //! - A [`Patch`] sees each parameter once, in PyTorch's layout, whatever the file's family.
+//! - Where the device's convolutions read their kernels with the channels last, these lie so from
+//!   the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, TensorData};
+use ldm_kernels::reads_channels_last;
 
 use super::cast::Numbers;
 use super::gather::{Gather, gather_as, row_major};
@@ -321,8 +324,9 @@ struct Fill<'a, 'l> {
 }
 
 impl Fill<'_, '_> {
-    /// The next parameter, of `shape` in its own layout.
-    fn next(&mut self, shape: &[usize]) -> Result<TensorData> {
+    /// The next parameter, of `shape` in its own layout; with the second axis `last` where that is
+    /// asked for.
+    fn next(&mut self, shape: &[usize], last: bool) -> Result<TensorData> {
         let soon = self.soon()?;
         let (from, file, soon) = (self.from, self.from.file, &self.plan[soon]);
         let (path, source) = &self.plan[self.done];
@@ -336,7 +340,7 @@ impl Fill<'_, '_> {
             scope.spawn(|_| {
                 soon.iter().for_each(|(_, source)| file.soon(&source.key));
             });
-            from.parameter(path, source, shape, &mut self.room)
+            from.parameter(path, source, shape, last, &mut self.room)
         })?;
         self.done += 1;
         let (key, of) = (&source.key, self.plan.len());
@@ -368,21 +372,27 @@ impl Fill<'_, '_> {
 }
 
 impl Filling<'_> {
-    /// The numbers of the parameter at `path`, and how many of them are odd.
+    /// The numbers of the parameter at `path`, its second axis `last` where that is asked for, and
+    /// how many of them are odd.
     fn parameter(
         &self,
         path: &str,
         source: &Source,
         shape: &[usize],
+        last: bool,
         room: &mut Room,
     ) -> Result<(TensorData, usize)> {
         let (file, key) = (self.file, &source.key);
         let view = file.view(key)?;
         let dtype = self.types.of(path, shape.len());
         if !self.patch.wants(path) {
-            let turned = source.turned(view);
+            let mut turned = source.turned(view);
+            if last {
+                turned.shape[1..].rotate_left(1);
+                turned.strides[1..].rotate_left(1);
+            }
             let numbers = file.numbers(key, &turned, room)?;
-            return gather_as(numbers, turned.axes(), dtype, shape);
+            return gather_as(numbers, turned.axes(), dtype, &laid_out(shape, last));
         }
         // Linear layers are shown as PyTorch has them, which a file of ours has not.
         let linear = path.ends_with(".weight") && shape.len() == 2;
@@ -401,9 +411,22 @@ impl Filling<'_> {
         if linear {
             strides.reverse();
         }
+        let shape = laid_out(shape, last);
+        if last {
+            strides[1..].rotate_left(1);
+        }
         let patched = Numbers::Floats(&numbers);
-        gather_as(patched, (shape, &strides), dtype, shape)
+        gather_as(patched, (&shape, &strides), dtype, &shape)
     }
+}
+
+/// `shape` with its second axis `last` where that is asked for.
+fn laid_out(shape: &[usize], last: bool) -> Vec<usize> {
+    let mut shape = shape.to_vec();
+    if last {
+        shape[1..].rotate_left(1);
+    }
+    shape
 }
 
 impl ModuleMapper for Fill<'_, '_> {
@@ -421,17 +444,24 @@ impl ModuleMapper for Fill<'_, '_> {
         }
         let shape = param.lazy_shape().dims::<D>();
         let dtype = self.from.types.of(&self.place.path(), D);
-        let data = match self.next(&shape) {
+        let (id, device) = (param.id, param.lazy_device());
+        // The kernels of a convolution; those of one pixel lie alike both ways.
+        let kernels = D == 4 && shape[2..].iter().any(|side| *side > 1);
+        let last = kernels && reads_channels_last(&device);
+        let data = match self.next(&shape, last) {
             Ok(data) => data,
             Err(error) => {
                 self.failed = Some(error);
                 return param;
             }
         };
-        let (id, device) = (param.id, param.lazy_device());
         let tensor = device.memory_persistent_allocations(data, |data| {
             Tensor::<D>::from_data(data, (&device, dtype))
         });
+        let tensor = match last {
+            true => tensor.movedim(D - 1, 1),
+            false => tensor,
+        };
         param.transform_for_load(tensor, id)
     }
 }
