@@ -8,6 +8,10 @@ static OURS: AtomicU64 = AtomicU64::new(0);
 static REFERENCE: AtomicU64 = AtomicU64::new(0);
 
 /// Calls of this crate's operations since the process began, on all threads.
+///
+/// On a GPU products and convolutions are burn's own, within operations of ours that lay out what
+/// they read and add what follows: those count as ours. An attention does where burn's flash kernel
+/// can take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dispatches {
     /// That ran a kernel of ours.

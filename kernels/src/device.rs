@@ -15,7 +15,7 @@ use burn::tensor::Device;
 pub use crate::isa::{Isa, IsaError};
 
 /// Counts changes to kernels that may change the bits of a result; part of every cache key.
-pub const KERNEL_REVISION: u32 = 4;
+pub const KERNEL_REVISION: u32 = 5;
 
 /// What the user asked for: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 //! Promises
 //! - Plain functions on burn tensors, differentiable on an autodiff device. Each agrees with
 //!   its namesake in [`reference`] to a tolerance that a test states.
-//! - On the CPU in f32 they run our kernels, whose bits do not depend on the number of threads.
-//!   Elsewhere (CUDA, activations of other dtypes) they are the reference.
+//! - On the CPU in f32 they run our kernels, whose bits do not depend on the number of threads. So
+//!   they do on a GPU, in the type of the weights, where nothing asks for gradients. Elsewhere
+//!   (other types, gradients on a GPU) they are the reference.
 //! - [`device::open`] is the only way in this project to come by a device.
 //! - [`memory`] is an allocator that a program may install; nothing here depends on it.
 //!
@@ -13,6 +14,8 @@
 mod autodiff;
 pub mod bench;
 mod count;
+#[cfg(feature = "cube")]
+mod cube;
 pub mod device;
 mod flex;
 mod isa;
@@ -25,7 +28,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use crate::count::counted;
 pub use crate::count::{Dispatches, dispatches};
-use crate::ops::{AttentionOptions, ConvOptions, LdmFused, LdmOps, NormOptions};
+use crate::ops::{AttentionOptions, ConvOptions, LdmFused, LdmJoined, LdmOps, NormOptions};
 
 /// Zero rows and columns added around a picture before a convolution, in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,7 +93,7 @@ pub fn group_norm(
     groups: usize,
     eps: f64,
 ) -> Tensor<4> {
-    match counted(ours(&x) && ours(&gamma) && ours(&beta)) {
+    match counted(ours(&x) && joins(&x, &gamma) && joins(&x, &beta)) {
         true => norm(
             x,
             gamma,
@@ -113,7 +116,7 @@ pub fn group_norm_silu(
     groups: usize,
     eps: f64,
 ) -> Tensor<4> {
-    match counted(ours(&x) && ours(&gamma) && ours(&beta)) {
+    match counted(ours(&x) && joins(&x, &gamma) && joins(&x, &beta)) {
         true => norm(
             x,
             gamma,
@@ -139,7 +142,7 @@ pub fn group_norm_silu_joined(
     groups: usize,
     eps: f64,
 ) -> Tensor<4> {
-    if !(xs.iter().all(fuses) && ours(&gamma) && ours(&beta)) {
+    if !(xs.iter().all(reads_apart) && ours(&gamma) && ours(&beta)) {
         return group_norm_silu(Tensor::cat(xs.into(), 1), gamma, beta, groups, eps);
     }
     counted(true);
@@ -172,7 +175,7 @@ pub fn layer_norm<const D: usize>(
         [[width]; 2],
         "layer norm over {width} channels"
     );
-    match counted(ours(&x) && ours(&gamma) && ours(&beta)) {
+    match counted(ours(&x) && joins(&x, &gamma) && joins(&x, &beta)) {
         true => Tensor::from_dispatch(Dispatch::ldm_layer_norm(
             x.into_dispatch(),
             gamma.into_dispatch(),
@@ -197,10 +200,10 @@ pub fn conv2d(
     padding: Padding,
 ) -> Tensor<4> {
     check_conv(x.dims(), weight.dims(), stride, padding);
-    if !counted(ours(&x) && weighs(&weight) && bias.as_ref().is_none_or(ours)) {
+    if !counted(ours(&x) && weighs(&x, &weight) && biases(&x, &bias)) {
         return reference::conv2d(x, weight, bias, stride, padding);
     }
-    let bias = or_zeros(bias, &weight, weight.dims()[0]);
+    let bias = or_none(bias, &x, weight.dims()[0]);
     Tensor::from_dispatch(Dispatch::ldm_conv2d(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -220,12 +223,12 @@ pub fn conv2d_onto(
     padding: Padding,
     onto: Tensor<4>,
 ) -> Tensor<4> {
-    if !(fuses(&x) && weighs(&weight) && bias.as_ref().is_none_or(ours) && ours(&onto)) {
+    if !(fuses(&x) && weighs(&x, &weight) && biases(&x, &bias) && joins(&x, &onto)) {
         return conv2d(x, weight, bias, stride, padding) + onto;
     }
     check_conv(x.dims(), weight.dims(), stride, padding);
     counted(true);
-    let bias = or_zeros(bias, &weight, weight.dims()[0]);
+    let bias = or_none(bias, &x, weight.dims()[0]);
     Tensor::from_dispatch(Dispatch::ldm_conv2d_onto(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -245,13 +248,13 @@ pub fn conv2d_doubled(
     bias: Option<Tensor<1>>,
     padding: Padding,
 ) -> Tensor<4> {
-    if !(fuses(&x) && weighs(&weight) && bias.as_ref().is_none_or(ours)) {
+    if !(fuses(&x) && weighs(&x, &weight) && biases(&x, &bias)) {
         return conv2d(reference::double(x), weight, bias, 1, padding);
     }
     let [b, c, h, w] = x.dims();
     check_conv([b, c, 2 * h, 2 * w], weight.dims(), 1, padding);
     counted(true);
-    let bias = or_zeros(bias, &weight, weight.dims()[0]);
+    let bias = or_none(bias, &x, weight.dims()[0]);
     Tensor::from_dispatch(Dispatch::ldm_conv2d_doubled(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -266,13 +269,14 @@ pub fn conv2d_doubled(
 /// f32, and of even numbers of channels, the result is the same bits.
 pub fn conv2d_joined(xs: [Tensor<4>; 2], weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
     let [o, _, kh, kw] = weight.dims();
-    let bias_fits = bias.as_ref().is_none_or(ours);
-    if !(xs.iter().all(fuses) && weighs(&weight) && bias_fits && [kh, kw] == [1, 1]) {
+    let [x, _] = &xs;
+    let apart = xs.iter().all(reads_apart) && [kh, kw] == [1, 1];
+    if !(apart && weighs(x, &weight) && biases(x, &bias)) {
         return conv2d(Tensor::cat(xs.into(), 1), weight, bias, 1, Padding::same(0));
     }
     check_conv(check_joined(&xs), weight.dims(), 1, Padding::same(0));
     counted(true);
-    let bias = or_zeros(bias, &weight, o);
+    let bias = or_none(bias, &xs[0], o);
     let [first, second] = xs.map(Tensor::into_dispatch);
     Tensor::from_dispatch(Dispatch::ldm_conv2d_joined(
         first,
@@ -289,14 +293,14 @@ pub fn linear_onto<const D: usize>(
     bias: Option<Tensor<1>>,
     onto: Tensor<D>,
 ) -> Tensor<D> {
-    if !(fuses(&x) && weighs(&weight) && bias.as_ref().is_none_or(ours) && ours(&onto)) {
+    if !(fuses(&x) && weighs(&x, &weight) && biases(&x, &bias) && joins(&x, &onto)) {
         return linear(x, weight, bias) + onto;
     }
     let mut dims = x.dims();
     dims[D - 1] = check_linear(dims[D - 1], &weight);
     assert_eq!(onto.dims(), dims, "what is added is as the result");
     counted(true);
-    let bias = or_zeros(bias, &weight, dims[D - 1]);
+    let bias = or_none(bias, &x, dims[D - 1]);
     Tensor::from_dispatch(Dispatch::ldm_linear_onto(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -315,10 +319,10 @@ pub fn linear<const D: usize>(
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
     let outer = check_linear(x.dims()[D - 1], &weight);
-    if !counted(ours(&x) && weighs(&weight) && bias.as_ref().is_none_or(ours)) {
+    if !counted(ours(&x) && weighs(&x, &weight) && biases(&x, &bias)) {
         return reference::linear(x, weight, bias);
     }
-    let bias = or_zeros(bias, &weight, outer);
+    let bias = or_none(bias, &x, outer);
     Tensor::from_dispatch(Dispatch::ldm_linear(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -358,7 +362,7 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, weights: DType) -> Te
         [b, heads, m, e],
         "values come for the queries' batch and heads"
     );
-    match counted(ours(&q) && ours(&k) && ours(&v)) {
+    match counted(attends(&q, &k, &v, false)) {
         true => Tensor::from_dispatch(Dispatch::ldm_attention(
             q.into_dispatch(),
             k.into_dispatch(),
@@ -380,7 +384,7 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
         [q.dims(); 2],
         "tokens look at themselves and their like"
     );
-    match counted(ours(&q) && ours(&k) && ours(&v)) {
+    match counted(attends(&q, &k, &v, true)) {
         true => Tensor::from_dispatch(Dispatch::ldm_attention(
             q.into_dispatch(),
             k.into_dispatch(),
@@ -392,6 +396,13 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
         )),
         false => reference::causal_attention(q, k, v),
     }
+}
+
+/// Whether convolutions on this device read pictures and kernels whose channels lie last in memory,
+/// as a GPU's do: who makes a kernel `[o, c, kh, kw]` to keep lays it out so, since another is
+/// turned round at every call.
+pub fn reads_channels_last(device: &Device) -> bool {
+    is_gpu(device.as_dispatch())
 }
 
 fn norm(x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, options: NormOptions) -> Tensor<4> {
@@ -450,34 +461,89 @@ fn check_conv(x: [usize; 4], weight: [usize; 4], stride: usize, pad: Padding) {
     );
 }
 
-/// Our kernels always add a bias: zeros where there is none, which nobody asks a gradient of.
-fn or_zeros<const D: usize>(bias: Option<Tensor<1>>, beside: &Tensor<D>, n: usize) -> Tensor<1> {
-    bias.unwrap_or_else(|| Tensor::zeros([n], (&beside.device(), DType::F32)))
+/// Our kernels always take a bias. Where there is none that is zeros, which nobody asks a gradient
+/// of, or on a GPU an empty one.
+fn or_none<const D: usize>(bias: Option<Tensor<1>>, x: &Tensor<D>, n: usize) -> Tensor<1> {
+    bias.unwrap_or_else(|| match on_cpu(x.device().as_dispatch()) {
+        true => Tensor::zeros([n], (&x.device(), DType::F32)),
+        false => Tensor::empty([0], (&x.device(), x.dtype())),
+    })
 }
 
-/// Whether a kernel of ours serves this tensor: f32 on the CPU.
+/// Whether a kernel of ours serves this tensor: f32 on the CPU; f32, f16 or bf16 on a GPU where
+/// nothing asks for gradients.
 fn ours<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && on_cpu(x.device().as_dispatch())
+    match on_cpu(x.device().as_dispatch()) {
+        true => x.dtype() == DType::F32,
+        false => on_gpu(x),
+    }
 }
 
-/// Whether steps that start from this tensor may go together: it is f32 on the CPU and nothing asks
-/// for gradients.
+/// Whether steps that start from this tensor may go together: a kernel of ours serves it, and
+/// nothing asks for gradients.
 fn fuses<const D: usize>(x: &Tensor<D>) -> bool {
+    ours(x) && !matches!(x.device().as_dispatch(), DispatchDevice::Autodiff(_))
+}
+
+/// Whether kernels read pictures that are joined where they are: f32 on the CPU where nothing asks
+/// for gradients.
+fn reads_apart(x: &Tensor<4>) -> bool {
     x.dtype() == DType::F32 && matches!(x.device().as_dispatch(), DispatchDevice::Flex(_))
 }
 
-/// Whether a kernel of ours takes this as the weight of a layer: f32 on the CPU, or half
-/// precision where nothing asks for gradients.
-fn weighs<const D: usize>(weight: &Tensor<D>) -> bool {
+/// Whether a kernel of ours that serves `x` takes `y` beside it.
+fn joins<const D: usize, const E: usize>(x: &Tensor<D>, y: &Tensor<E>) -> bool {
+    ours(y) && x.dtype() == y.dtype()
+}
+
+fn biases<const D: usize>(x: &Tensor<D>, bias: &Option<Tensor<1>>) -> bool {
+    bias.as_ref().is_none_or(|bias| joins(x, bias))
+}
+
+/// Whether a kernel of ours that serves `x` takes this as the weight of a layer: of the same type,
+/// or on the CPU of half precision where nothing asks for gradients.
+fn weighs<const D: usize, const E: usize>(x: &Tensor<D>, weight: &Tensor<E>) -> bool {
     let half = matches!(weight.dtype(), DType::F16 | DType::BF16);
-    ours(weight) || half && matches!(weight.device().as_dispatch(), DispatchDevice::Flex(_))
+    joins(x, weight) || half && matches!(weight.device().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// Whether a kernel of ours serves an attention: on the CPU it does, on a GPU by type and shape.
+fn attends(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, causal: bool) -> bool {
+    if !(ours(q) && joins(q, k) && joins(q, v)) {
+        return false;
+    }
+    match q.device().as_dispatch() {
+        #[cfg(feature = "cube")]
+        DispatchDevice::Cube(device) => {
+            let ([_, _, n, d], [_, _, m, e]) = (q.dims(), v.dims());
+            cube::attention::serves(device, q.dtype(), [n, m, d, e], causal)
+        }
+        _ => true,
+    }
 }
 
 fn on_cpu(device: &DispatchDevice) -> bool {
     match device {
         DispatchDevice::Flex(_) => true,
         DispatchDevice::Autodiff(device) => on_cpu(device),
-        #[allow(unreachable_patterns, reason = "without CUDA there is no other")]
+        #[allow(unreachable_patterns, reason = "without a GPU there is no other")]
         _ => false,
     }
+}
+
+/// Whether this is a tensor that our kernels for GPUs know, and nothing asks for gradients.
+fn on_gpu<const D: usize>(x: &Tensor<D>) -> bool {
+    let known = matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16);
+    known && is_gpu(x.device().as_dispatch())
+}
+
+#[cfg_attr(
+    not(feature = "cube"),
+    expect(unused_variables, reason = "no device is a GPU")
+)]
+fn is_gpu(device: &DispatchDevice) -> bool {
+    #[cfg(feature = "cube")]
+    return matches!(device, DispatchDevice::Cube(_));
+    #[cfg(not(feature = "cube"))]
+    false
 }

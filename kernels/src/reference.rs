@@ -3,7 +3,7 @@
 //! Promises
 //! - The same signatures and the same meaning as the functions at the root of the crate:
 //!   this is what those are tested against, and what serves where no kernel of ours does
-//!   (CUDA, and any dtype but f32 on the CPU).
+//!   (any dtype but f32 on the CPU; gradients, f64 and some attentions on a GPU).
 //! - Differentiable wherever burn's operations are.
 //!
 //! Not here: speed.

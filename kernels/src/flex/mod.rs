@@ -33,7 +33,9 @@ use self::linear::Order;
 use self::weights::Weights;
 use crate::Padding;
 use crate::isa::multiplies_bf16;
-use crate::ops::{AttentionOptions, ConvOptions, LdmFused, LdmGradients, LdmOps, NormOptions};
+use crate::ops::{
+    AttentionOptions, ConvOptions, LdmFused, LdmGradients, LdmJoined, LdmOps, NormOptions,
+};
 
 /// A tensor whose numbers lie in order, and its sizes.
 struct View(FlexTensor);
@@ -273,6 +275,18 @@ impl LdmFused for Flex {
         tensor(y, [sizes.images, sizes.outputs, h, w])
     }
 
+    fn ldm_linear_onto(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        plus: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let [x, weight, bias, plus] = [x, weight, bias, plus].map(View::new);
+        plus.like(linear(&x, &weight, &bias, Some(plus.values())))
+    }
+}
+
+impl LdmJoined for Flex {
     fn ldm_conv2d_joined(
         first: FloatTensor<Self>,
         second: FloatTensor<Self>,
@@ -312,16 +326,6 @@ impl LdmFused for Flex {
         let xs = [first.values(), second.values()];
         let y = norm::group_norm_joined(xs, wide, gamma.values(), beta.values(), groups);
         tensor(y, [b, channels, h, w])
-    }
-
-    fn ldm_linear_onto(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        plus: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        let [x, weight, bias, plus] = [x, weight, bias, plus].map(View::new);
-        plus.like(linear(&x, &weight, &bias, Some(plus.values())))
     }
 }
 

@@ -6,6 +6,8 @@
 //! a failure: a norm over one number has the gradient 0, and ours was −1.06e-5.
 
 mod fused;
+#[cfg(feature = "cube")]
+mod gpu;
 mod half;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};

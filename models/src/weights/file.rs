@@ -16,7 +16,7 @@ use std::path::Path;
 use safetensors::tensor::Dtype;
 
 use super::cast::{FLOATS, Float};
-use super::gather::{Gather, cut};
+use super::gather::Gather;
 use super::part::Part;
 use super::stream::{Room, Stored};
 use crate::error::{Error, Result};
@@ -72,12 +72,6 @@ impl View {
     pub(super) fn turned(mut self) -> Self {
         self.shape.reverse();
         self.strides.reverse();
-        self
-    }
-
-    /// The same numbers of a matrix in so many panels of columns, each row by row.
-    pub(super) fn in_panels(mut self, count: usize) -> Self {
-        cut(count, &mut self.shape, &mut self.strides);
         self
     }
 

@@ -6,13 +6,15 @@
 //!   parameters that were not yet drawn are never drawn.
 //! - A network that is only [run](Aim::Run) gives the bits of one that is not.
 //! - A [`Patch`] sees each parameter once, in PyTorch's layout, whatever the file's family.
+//! - Where the device's convolutions read their kernels with the channels last, these lie so from
+//!   the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ldm_kernels::panels;
+use ldm_kernels::{panels, reads_channels_last};
 
 use super::cast::Numbers;
 use super::gather::{Gather, cut, gather_as, row_major};
@@ -338,17 +340,22 @@ struct Fill<'a, 'l> {
 }
 
 impl Fill<'_, '_> {
-    /// In how many panels the next parameter, of `shape`, is to lie.
-    fn panels(&self, shape: &[usize], device: &Device) -> Option<usize> {
+    /// How the next parameter, of `shape`, is to lie.
+    fn order(&self, shape: &[usize], device: &Device) -> Order {
         let weight = self.container == LINEAR && self.place.is_at("weight");
         match (self.from.aim, shape) {
-            (Aim::Run, [_, out]) if weight => panels(device, *out),
-            _ => None,
+            (Aim::Run, [_, out]) if weight => {
+                panels(device, *out).map_or(Order::Plain, Order::Panels)
+            }
+            // The kernels of a convolution; those of one pixel lie alike both ways.
+            (_, [_, _, 1, 1]) => Order::Plain,
+            (_, [_, _, _, _]) if reads_channels_last(device) => Order::ChannelsLast,
+            _ => Order::Plain,
         }
     }
 
-    /// The next parameter, of `shape` in its own layout, in so many panels.
-    fn next(&mut self, shape: &[usize], panels: Option<usize>) -> Result<TensorData> {
+    /// The next parameter, of `shape` in its own layout, in this order.
+    fn next(&mut self, shape: &[usize], order: Order) -> Result<TensorData> {
         let soon = self.soon()?;
         let (from, file, soon) = (self.from, self.from.file, &self.plan[soon]);
         let (path, source) = &self.plan[self.done];
@@ -362,7 +369,7 @@ impl Fill<'_, '_> {
             scope.spawn(|_| {
                 soon.iter().for_each(|(_, source)| file.soon(&source.key));
             });
-            from.parameter((path, source), (shape, panels), &mut self.room)
+            from.parameter((path, source), (shape, order), &mut self.room)
         })?;
         self.done += 1;
         let (key, of) = (&source.key, self.plan.len());
@@ -394,27 +401,21 @@ impl Fill<'_, '_> {
 }
 
 impl Filling<'_> {
-    /// The numbers of the parameter at `path`, in so many panels, and how many of them are odd.
+    /// The numbers of the parameter at `path`, in this order, and how many of them are odd.
     fn parameter(
         &self,
         (path, source): (&str, &Source),
-        (shape, panels): (&[usize], Option<usize>),
+        (shape, order): (&[usize], Order),
         room: &mut Room,
     ) -> Result<(TensorData, usize)> {
         let (file, key) = (self.file, &source.key);
         let view = file.view(key)?;
         let dtype = self.types.of(path, shape.len());
-        let made = match (panels, shape) {
-            (Some(count), [inner, out]) => vec![count * inner, out / count],
-            _ => shape.to_vec(),
-        };
         if !self.patch.wants(path) {
             let mut turned = source.turned(view);
-            if let Some(count) = panels {
-                turned = turned.in_panels(count);
-            }
+            order.lay(&mut turned.shape, &mut turned.strides);
             let numbers = file.numbers(key, &turned, room)?;
-            return gather_as(numbers, turned.axes(), dtype, &made);
+            return gather_as(numbers, turned.axes(), dtype, &order.sizes(shape));
         }
         // Linear layers are shown as PyTorch has them, which a file of ours has not.
         let linear = path.ends_with(".weight") && shape.len() == 2;
@@ -433,11 +434,45 @@ impl Filling<'_> {
         if linear {
             strides.reverse();
         }
-        let (mut shape, patched) = (shape.to_vec(), Numbers::Floats(&numbers));
-        if let Some(count) = panels {
-            cut(count, &mut shape, &mut strides);
+        let (sizes, mut shape) = (order.sizes(shape), shape.to_vec());
+        order.lay(&mut shape, &mut strides);
+        gather_as(Numbers::Floats(&numbers), (&shape, &strides), dtype, &sizes)
+    }
+}
+
+/// How the numbers of a parameter lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// As its layer says.
+    Plain,
+    /// A matrix, in so many panels of columns.
+    Panels(usize),
+    /// The kernels of a convolution, channels last.
+    ChannelsLast,
+}
+
+impl Order {
+    /// Makes a view one of the same numbers in this order.
+    fn lay(self, shape: &mut Vec<usize>, strides: &mut Vec<usize>) {
+        match self {
+            Self::Plain => {}
+            Self::Panels(count) => cut(count, shape, strides),
+            Self::ChannelsLast => {
+                shape[1..].rotate_left(1);
+                strides[1..].rotate_left(1);
+            }
         }
-        gather_as(patched, (&shape, &strides), dtype, &made)
+    }
+
+    /// The sizes of a tensor that holds a parameter of `shape` so.
+    fn sizes(self, shape: &[usize]) -> Vec<usize> {
+        let mut sizes = shape.to_vec();
+        match self {
+            Self::Plain => {}
+            Self::Panels(count) => sizes = vec![count * shape[0], shape[1] / count],
+            Self::ChannelsLast => sizes[1..].rotate_left(1),
+        }
+        sizes
     }
 }
 
@@ -461,8 +496,8 @@ impl ModuleMapper for Fill<'_, '_> {
         let shape = param.lazy_shape().dims::<D>();
         let dtype = self.from.types.of(&self.place.path(), D);
         let (id, device) = (param.id, param.lazy_device());
-        let panels = self.panels(&shape, &device);
-        let data = match self.next(&shape, panels) {
+        let order = self.order(&shape, &device);
+        let data = match self.next(&shape, order) {
             Ok(data) => data,
             Err(error) => {
                 self.failed = Some(error);
@@ -472,6 +507,10 @@ impl ModuleMapper for Fill<'_, '_> {
         let tensor = device.memory_persistent_allocations(data, |data| {
             Tensor::<D>::from_data(data, (&device, dtype))
         });
+        let tensor = match order {
+            Order::ChannelsLast => tensor.movedim(D - 1, 1),
+            Order::Plain | Order::Panels(_) => tensor,
+        };
         param.transform_for_load(tensor, id)
     }
 }
