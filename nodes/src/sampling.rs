@@ -6,12 +6,12 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{DType, Tensor};
 use ldm_engine::{Error, Reporter, Result};
-use ldm_models::guidance::{Condition, Ground, Guidance, Guided, Keeping};
+use ldm_models::guidance::{Bare, Condition, Ground, Guidance, Guided, Keeping};
 use ldm_models::noise::Noise;
 use ldm_models::prediction::{Denoiser, Network};
 use ldm_models::sampler::{SampleError, Sampler, Seeded, Start, Walk};
 use ldm_models::schedule::NoiseSchedule;
-use ldm_models::unet::{Control, Told, UNet};
+use ldm_models::unet::{Control, Heard, Told, UNet};
 
 use crate::array::Array;
 use crate::machine::Machine;
@@ -56,8 +56,11 @@ impl Sampling<'_> {
             device: self.machine.device().clone(),
         };
         let Sides { positive, negative } = sides;
-        let call = |x, t, told| self.call(x, t, told);
-        let guided = Guided::new(call, ground, self.guidance, positive, negative)?;
+        let network = Typed {
+            network: self.network,
+            compute: self.machine.types().compute,
+        };
+        let guided = Guided::new(network, ground, self.guidance, positive, negative)?;
         let device = self.machine.device();
         let latent = start.tensor(device, DType::F32);
         let mask = mask.map(|mask| mask.tensor(device, DType::F32).unsqueeze_dim(1));
@@ -102,18 +105,34 @@ impl Sampling<'_> {
             other => at_its_field(&other),
         })
     }
+}
 
-    /// The bare network, in the number type it computes in.
-    fn call(&self, x: Tensor<4>, t: Tensor<1>, told: Told) -> Tensor<4> {
-        let dtype = self.machine.types().compute;
-        let told = Told {
-            context: told.context.map(|tokens| tokens.cast(dtype)),
-            label: told.label,
-            control: told.control.map(|control| cast(control, dtype)),
-        };
-        self.network
-            .forward(x.cast(dtype), t, told)
-            .cast(DType::F32)
+/// The bare network, in the number type it computes in.
+struct Typed<'a> {
+    network: &'a UNet,
+    compute: DType,
+}
+
+impl Bare for Typed<'_> {
+    type Heard = Heard;
+
+    fn hear(&self, told: Told) -> Heard {
+        self.network.hear(&Told {
+            context: told.context.map(|tokens| tokens.cast(self.compute)),
+            ..told
+        })
+    }
+
+    fn step(
+        &self,
+        x: Tensor<4>,
+        t: Tensor<1>,
+        heard: &Heard,
+        control: Option<Control>,
+    ) -> Tensor<4> {
+        let control = control.map(|control| cast(control, self.compute));
+        let x = x.cast(self.compute);
+        self.network.step(x, t, heard, control).cast(DType::F32)
     }
 }
 

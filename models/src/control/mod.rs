@@ -21,13 +21,15 @@ mod tests;
 pub use config::{AdapterConfig, AdapterKind, ControlConfig, ControlNetConfig, Place};
 pub use recognise::{Recognised, recognise};
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::{DType, Tensor};
 
 use self::adapter::Adapter;
 use self::net::ControlNet;
-use crate::guidance::ControlModel;
-use crate::unet::{Control, Told};
+use crate::guidance::{ControlModel, Steer};
+use crate::unet::Told;
 
 /// A network whose results are added inside a U-Net.
 #[derive(Module, Debug)]
@@ -53,19 +55,26 @@ impl Controller {
 }
 
 impl ControlModel for Controller {
-    fn control(&self, x: Tensor<4>, t: Tensor<1>, told: &Told, hint: Tensor<4>) -> Control {
+    fn hear(self: Arc<Self>, told: &Told, hint: Tensor<4>) -> Steer {
         let dtype = self.dtype();
         let hint = hint.cast(dtype);
-        match self {
+        match &*self {
             Self::Net(net) => {
                 let told = Told {
                     context: told.context.clone().map(|tokens| tokens.cast(dtype)),
                     label: told.label.clone(),
                     control: None,
                 };
-                net.forward(x.cast(dtype), t, &told, hint)
+                let shown = net.hear(&told, hint);
+                Box::new(move |x, t| match &*self {
+                    Self::Net(net) => net.step(x.cast(dtype), t, &shown),
+                    Self::Adapter(_) => unreachable!("a ControlNet was told"),
+                })
             }
-            Self::Adapter(adapter) => adapter.forward(hint),
+            Self::Adapter(adapter) => {
+                let control = adapter.forward(hint);
+                Box::new(move |_, _| control.clone())
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use ldm_kernels as kernels;
 use super::config::ControlNetConfig;
 use crate::nn::{Conv, Init};
 use crate::unet::{
-    Control, Encoder, EncoderParts, LabelEmbedding, Level, Middle, TimeEmbedding, Told,
+    Control, Encoder, EncoderParts, Heard, LabelEmbedding, Level, Middle, TimeEmbedding, Told,
 };
 
 /// The network; see the figure.
@@ -58,25 +58,20 @@ impl ControlNet {
         self.conv_in.dtype()
     }
 
-    /// `x [b, c_in, h, w]`, `t [b]` in f32, `hint [1 or b, c, k·h, k·w]`, all but `t` of the
-    /// weights' type
-    pub(super) fn forward(
-        &self,
-        x: Tensor<4>,
-        t: Tensor<1>,
-        told: &Told,
-        hint: Tensor<4>,
-    ) -> Control {
-        let encoder = Encoder {
-            time: &self.time,
-            label: self.label.as_ref(),
-            conv_in: &self.conv_in,
-            down: &self.down,
-            middle: &self.middle,
-        };
-        let heard = encoder.hear(t, told);
-        let hint = self.hint.forward(hint); // [1 or b, model_channels, h, w]
-        let (skips, middle) = encoder.forward(x, &heard, &[Some(hint)]);
+    /// What is the same at every step: `told`'s tokens and the hint `[1 or b, c, k·h, k·w]`, of
+    /// the weights' type.
+    pub(super) fn hear(&self, told: &Told, hint: Tensor<4>) -> Shown {
+        Shown {
+            heard: self.encoder().hear(told, &[]),
+            hint: self.hint.forward(hint),
+        }
+    }
+
+    /// `x [b, c_in, h, w]` of the weights' type, `t [b]` in f32
+    pub(super) fn step(&self, x: Tensor<4>, t: Tensor<1>, shown: &Shown) -> Control {
+        let encoder = self.encoder();
+        let mut moment = encoder.moment(t, &shown.heard);
+        let (skips, middle) = encoder.forward(x, &mut moment, &[Some(shown.hint.clone())]);
         let skips = self.zero.iter().zip(skips);
         Control {
             down: Vec::new(),
@@ -87,6 +82,16 @@ impl ControlNet {
         }
     }
 
+    fn encoder(&self) -> Encoder<'_> {
+        Encoder {
+            time: &self.time,
+            label: self.label.as_ref(),
+            conv_in: &self.conv_in,
+            down: &self.down,
+            middle: &self.middle,
+        }
+    }
+
     /// Where the network was trained so, one number a channel: that says what, not where.
     fn given(&self, x: Tensor<4>) -> Tensor<4> {
         match self.pooled {
@@ -94,6 +99,13 @@ impl ControlNet {
             false => x,
         }
     }
+}
+
+/// What a ControlNet made of what stays as it is along a walk.
+pub(super) struct Shown {
+    heard: Heard,
+    /// The hint's features, `[1 or b, model_channels, h, w]`.
+    hint: Tensor<4>,
 }
 
 /// From a hint to features of the latent's size.

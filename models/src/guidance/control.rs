@@ -11,12 +11,16 @@ use burn::tensor::Tensor;
 use super::Span;
 use crate::unet::{Control, Told};
 
+/// What a [`ControlModel`] adds at a step of a walk: for the noisy latent `x [b, c, h, w]` in
+/// f32, without the channels that conditioning sets behind it, and `t [b]` in f32.
+pub type Steer = Box<dyn Fn(Tensor<4>, Tensor<1>) -> Control>;
+
 /// A network whose output is added inside the U-Net.
 pub trait ControlModel: Send + Sync {
-    /// What to add for the noisy latent `x [b, c, h, w]` in f32, without the channels that
-    /// conditioning sets behind it; `t [b]` in f32; what the U-Net is told of each; and the
-    /// hints, `[b, c, k·h, k·w]`, in 0..1 where they are pictures. Any float type may come back.
-    fn control(&self, x: Tensor<4>, t: Tensor<1>, told: &Told, hint: Tensor<4>) -> Control;
+    /// Hears what stays as it is along a walk: what the U-Net is told of each row, and the hints,
+    /// `[b, c, k·h, k·w]`, in 0..1 where they are pictures. Any float type may come back of what
+    /// it gives.
+    fn hear(self: Arc<Self>, told: &Told, hint: Tensor<4>) -> Steer;
 }
 
 /// A picture that a [`ControlModel`] steers by, and how strongly.
@@ -41,19 +45,11 @@ impl Debug for ControlHint {
     }
 }
 
-/// What all `hints` add together to a call on `x [b, c, h, w]`; `cut` gives a hint's part of it.
-pub(super) fn control<'a>(
-    hints: impl Iterator<Item = &'a ControlHint>,
-    x: &Tensor<4>,
-    t: &Tensor<1>,
-    told: &Told,
-    cut: impl Fn(&Tensor<4>) -> Tensor<4>,
-) -> Option<Control> {
-    let added = hints.map(|hint| {
-        let network = &hint.network;
-        let control = network.control(x.clone(), t.clone(), told, cut(&hint.hint));
-        scaled(control, hint.strength)
-    });
+/// What `steers` add together at a step, each times its strength.
+pub(super) fn control(steers: &[(Steer, f64)], x: &Tensor<4>, t: &Tensor<1>) -> Option<Control> {
+    let added = steers
+        .iter()
+        .map(|(steer, strength)| scaled(steer(x.clone(), t.clone()), *strength));
     added.reduce(sum)
 }
 

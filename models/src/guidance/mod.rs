@@ -16,6 +16,7 @@
 //! - What does not fit is an error before the first network call.
 
 mod area;
+mod bare;
 mod call;
 mod condition;
 mod control;
@@ -28,19 +29,23 @@ mod space;
 mod tests;
 
 pub use area::Area;
+pub use bare::Bare;
 pub use condition::{Condition, Span};
-pub use control::{ControlHint, ControlModel};
+pub use control::{ControlHint, ControlModel, Steer};
 pub use error::GuidanceError;
 pub use keep::Keeping;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use burn::tensor::{Device, Tensor};
 
+use self::call::Call;
 use self::mean::Mean;
 use self::part::{Fit, Part};
 use self::space::{Space, sigma_of_edm};
 use crate::prediction::{Both, Network, Prediction};
 use crate::schedule::NoiseSchedule;
-use crate::unet::Told;
 
 /// How the sides are weighed against each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,24 +114,32 @@ impl Ground {
 
 /// A network under guidance: itself a [`Network`] that a sampler can walk.
 ///
-/// `F` is the bare network, as [`UNet::forward`](crate::unet::UNet::forward): `x [b, c, h, w]`,
-/// timesteps `[b]` in f32, what it is told → `[b, c_out, h, w]`.
-pub struct Guided<F> {
-    network: F,
+/// What the bare networks make of their conditions is kept from step to step, so it stays on one
+/// thread.
+pub struct Guided<N: Bare> {
+    network: N,
     ground: Ground,
     guidance: Guidance,
     /// The positive side is the last.
-    sides: Vec<Vec<Part>>,
+    sides: Vec<Vec<Rc<Part>>>,
+    calls: RefCell<Calls<N::Heard>>,
 }
 
-impl<F: Fn(Tensor<4>, Tensor<1>, Told) -> Tensor<4>> Guided<F> {
+/// The calls of a step.
+struct Calls<H> {
+    /// Which conditions, and which of their hints, they are made for: see [`Guided::counting`].
+    counting: Vec<bool>,
+    calls: Vec<Call<H>>,
+}
+
+impl<N: Bare> Guided<N> {
     /// Guides `network` by `guidance` for latents on `ground`.
     ///
     /// Prompts of different length are repeated to their least common multiple, as ComfyUI
     /// does: attention over repeated tokens gives what it gives over the tokens once. Where
     /// that takes more than four times the shorter one, they run in two calls.
     pub fn new(
-        network: F,
+        network: N,
         ground: Ground,
         guidance: Guidance,
         positive: Vec<Condition>,
@@ -145,30 +158,40 @@ impl<F: Fn(Tensor<4>, Tensor<1>, Told) -> Tensor<4>> Guided<F> {
             };
             fit.side(conditions)
         };
-        let sides: Vec<Vec<Part>> = sides
+        let sides: Vec<Vec<Rc<Part>>> = sides
             .into_iter()
             .enumerate()
             .map(fit)
             .collect::<Result<_, _>>()?;
-        let all: Vec<&Part> = sides.iter().rev().flatten().collect();
+        let all: Vec<&Part> = sides.iter().rev().flatten().map(Rc::as_ref).collect();
         part::agree(&all)?;
+        // Nobody counts yet, and of one or more conditions that is never so.
+        let none = Calls {
+            counting: Vec::new(),
+            calls: Vec::new(),
+        };
         Ok(Self {
             network,
             ground,
             guidance,
             sides,
+            calls: RefCell::new(none),
         })
     }
 
     /// What each side says of `x` at `t`.
     fn says(&self, x: &Tensor<4>, t: f64) -> Vec<Tensor<4>> {
         let left = self.ground.left(t);
-        let counts = |part: &&Part| part.strength > 0.0 && part.span.holds(left);
-        let parts: Vec<&Part> = self.sides.iter().flatten().filter(counts).collect();
+        let counting = self.counting(left);
+        let mut kept = self.calls.borrow_mut();
+        if kept.counting != counting {
+            let calls = self.calls(left);
+            *kept = Calls { counting, calls };
+        }
         let mut means: Vec<Mean<'_>> = self.sides.iter().map(|_| Mean::default()).collect();
-        for group in call::groups(&parts, x.dims()[0]) {
-            let all = call::call(&self.network, &group, x, t, left);
-            for (part, e) in group.into_iter().zip(all) {
+        for call in &kept.calls {
+            let all = call.predict(&self.network, x, t);
+            for (part, e) in call.parts.iter().zip(all) {
                 means[part.side].add(part, e);
             }
         }
@@ -176,6 +199,28 @@ impl<F: Fn(Tensor<4>, Tensor<1>, Told) -> Tensor<4>> Guided<F> {
         means
             .into_iter()
             .map(|mean| mean.or_blank(x, blank))
+            .collect()
+    }
+
+    /// Of each condition whether it counts with so much `left` of the walk, then of each of its
+    /// hints.
+    fn counting(&self, left: f64) -> Vec<bool> {
+        let parts = self.sides.iter().flatten();
+        let each = parts.flat_map(|part| {
+            let hints = part.controls.iter().map(|hint| hint.span.holds(left));
+            [part.counts(left)].into_iter().chain(hints)
+        });
+        each.collect()
+    }
+
+    /// The calls with so much `left` of the walk.
+    fn calls(&self, left: f64) -> Vec<Call<N::Heard>> {
+        let parts = self.sides.iter().flatten();
+        let parts = parts.filter(|part| part.counts(left)).cloned();
+        let shape = self.ground.shape;
+        let groups = call::groups(parts, shape[0]).into_iter();
+        groups
+            .map(|group| Call::new(&self.network, group, shape, left))
             .collect()
     }
 
@@ -199,7 +244,7 @@ impl<F: Fn(Tensor<4>, Tensor<1>, Told) -> Tensor<4>> Guided<F> {
     }
 }
 
-impl<F: Fn(Tensor<4>, Tensor<1>, Told) -> Tensor<4>> Network for Guided<F> {
+impl<N: Bare> Network for Guided<N> {
     fn predict(&self, x: Tensor<4>, t: f64) -> Tensor<4> {
         self.predict_both(x, t).guided
     }

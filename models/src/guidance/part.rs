@@ -1,5 +1,6 @@
 //! A condition made ready for a latent: its rows repeated, its area cut, its weight laid out.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use burn::tensor::{DType, Tensor};
@@ -26,6 +27,13 @@ pub(super) struct Part {
     pub(super) controls: Vec<Arc<ControlHint>>,
 }
 
+impl Part {
+    /// Whether it counts with so much `left` of the walk.
+    pub(super) fn counts(&self, left: f64) -> bool {
+        self.strength > 0.0 && self.span.holds(left)
+    }
+}
+
 /// Makes conditions ready for a latent; `which` side they are of is for messages.
 pub(super) struct Fit<'a> {
     pub(super) which: &'static str,
@@ -35,11 +43,13 @@ pub(super) struct Fit<'a> {
 
 impl Fit<'_> {
     /// All conditions of a side.
-    pub(super) fn side(&self, side: Vec<Condition>) -> Result<Vec<Part>, GuidanceError> {
+    pub(super) fn side(&self, side: Vec<Condition>) -> Result<Vec<Rc<Part>>, GuidanceError> {
         if side.is_empty() {
             return Err(GuidanceError::NoCondition(self.which));
         }
-        side.into_iter().map(|one| self.part(one)).collect()
+        side.into_iter()
+            .map(|one| self.part(one).map(Rc::new))
+            .collect()
     }
 
     fn part(&self, condition: Condition) -> Result<Part, GuidanceError> {

@@ -1,10 +1,12 @@
+mod heard;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::*;
 use crate::noise::Noise;
 use crate::schedule::ScheduleConfig;
-use crate::unet::Control;
+use crate::unet::{Control, Told};
 use burn::tensor::{Device, Tensor, TensorData};
 
 const SHAPE: [usize; 4] = [3, 2, 16, 24];
@@ -606,19 +608,20 @@ mod hints {
     struct Mirror(std::sync::Mutex<Vec<[usize; 4]>>);
 
     impl ControlModel for Mirror {
-        fn control(&self, x: Tensor<4>, _: Tensor<1>, told: &Told, hint: Tensor<4>) -> Control {
-            assert_eq!(x.dims()[0], told.context.as_ref().unwrap().dims()[0]);
-            self.0.lock().unwrap().push(x.dims());
-            let [b, _, h, w] = x.dims();
-            let k = hint.dims()[2] / h;
-            let small = hint
-                .reshape([b, 1, h, k, w * k])
-                .mean_dim(3)
-                .reshape([b, h, w, k]);
-            Control {
-                middle: Some(small.mean_dim(3).reshape([b, 1, h, w])),
-                ..Control::default()
-            }
+        fn hear(self: Arc<Self>, told: &Told, hint: Tensor<4>) -> Steer {
+            let rows = told.context.as_ref().unwrap().dims()[0];
+            Box::new(move |x, _| {
+                assert_eq!(x.dims()[0], rows);
+                self.0.lock().unwrap().push(x.dims());
+                let [b, _, h, w] = x.dims();
+                let k = hint.dims()[2] / h;
+                let hint = hint.clone().reshape([b, 1, h, k, w * k]);
+                let small = hint.mean_dim(3).reshape([b, h, w, k]);
+                Control {
+                    middle: Some(small.mean_dim(3).reshape([b, 1, h, w])),
+                    ..Control::default()
+                }
+            })
         }
     }
 

@@ -17,6 +17,16 @@ use ldm_kernels as kernels;
 
 use super::{GroupNorm, Init, Linear};
 
+/// The keys and values that a [`CrossAttention`] made of its context: they are the same for
+/// whatever looks at it.
+#[derive(Debug, Clone)]
+pub struct KeysValues {
+    /// `[b, heads, m, head_width]`
+    k: Tensor<4>,
+    /// `[b, heads, m, head_width]`
+    v: Tensor<4>,
+}
+
 /// Multi-head attention from tokens to tokens; q, k and v without bias.
 #[derive(Module, Debug)]
 pub struct CrossAttention {
@@ -53,19 +63,27 @@ impl CrossAttention {
 
     /// `x [b, n, width]`, `context [b, m, context]` → `[b, n, width]`
     pub fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
-        self.out.forward(self.looked_up(x, context))
+        self.out.forward(self.found(x, self.keys_values(context)))
     }
 
-    /// [`CrossAttention::forward`] plus `onto`, in one step.
-    pub fn forward_onto(&self, x: Tensor<3>, context: Tensor<3>, onto: Tensor<3>) -> Tensor<3> {
-        self.out.forward_onto(self.looked_up(x, context), onto)
+    /// [`CrossAttention::forward`] over what [`CrossAttention::keys_values`] made of the context,
+    /// plus `onto`, in one step.
+    pub fn forward_onto(&self, x: Tensor<3>, context: KeysValues, onto: Tensor<3>) -> Tensor<3> {
+        self.out.forward_onto(self.found(x, context), onto)
+    }
+
+    /// What `context [b, m, context]` is to all that look at it.
+    pub fn keys_values(&self, context: Tensor<3>) -> KeysValues {
+        KeysValues {
+            k: split(self.k.forward(context.clone()), self.heads),
+            v: split(self.v.forward(context), self.heads),
+        }
     }
 
     /// What the heads give, side by side.
-    fn looked_up(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
+    fn found(&self, x: Tensor<3>, context: KeysValues) -> Tensor<3> {
         let q = split(self.q.forward(x), self.heads);
-        let k = split(self.k.forward(context.clone()), self.heads);
-        let v = split(self.v.forward(context), self.heads);
+        let KeysValues { k, v } = context;
         join(kernels::attention(q, k, v, self.q.weight_type()))
     }
 }

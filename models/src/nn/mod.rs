@@ -11,7 +11,9 @@ mod init;
 mod layers;
 mod sampling;
 
-pub use attention::{CausalAttention, CrossAttention, SpatialAttention, image_of, tokens_of};
+pub use attention::{
+    CausalAttention, CrossAttention, KeysValues, SpatialAttention, image_of, tokens_of,
+};
 pub use init::Init;
 pub use layers::{Conv, Embedding, GroupNorm, LayerNorm, Linear};
 pub use sampling::{enlarged, halves, mean_of_four, pixel_shuffle, pixel_unshuffle, upsample};

@@ -14,11 +14,11 @@
 use burn::tensor::Tensor;
 use ldm_kernels as kernels;
 
-use super::Told;
 use super::config::UNetConfig;
 use super::label::LabelEmbedding;
-use super::level::{self, Heard, Level, Middle};
+use super::level::{self, Level, Middle, Moment};
 use super::time::TimeEmbedding;
+use super::{Heard, Told};
 use crate::nn::{Conv, Init};
 
 /// The parts of a fresh half, for the network that will own them.
@@ -64,21 +64,38 @@ pub(crate) struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// `t [b]` in f32 and what else is told, as the blocks want it; `told.control` is not
-    /// looked at.
+    /// What this half and the levels of `up`, which come after it, make of label and tokens;
+    /// `told.control` is not looked at.
     ///
     /// # Panics
-    /// When the network has a label and is told none.
-    pub(crate) fn hear(&self, t: Tensor<1>, told: &Told) -> Heard {
-        let mut time = self.time.forward(t);
-        if let Some(embedding) = self.label {
+    /// When the network has a label or looks at tokens, and is told none.
+    pub(crate) fn hear(&self, told: &Told, up: &[Level]) -> Heard {
+        let label = self.label.map(|embedding| {
             let label = told.label.clone();
-            let label = label.expect("a U-Net with a label is told one: its callers checked");
-            time = time + embedding.forward(label);
-        }
+            embedding.forward(label.expect("a U-Net with a label is told one: its callers checked"))
+        });
+        let down = self.down.iter().flat_map(Level::transformers);
+        let up = up.iter().flat_map(Level::transformers);
+        let all = down.chain(self.middle.transformer()).chain(up);
+        let seen = all.flat_map(|transformer| {
+            let context = told.context.as_ref();
+            transformer.keys_values(context.expect("a U-Net with a context_dim needs a context"))
+        });
         Heard {
+            label,
+            seen: seen.collect(),
+        }
+    }
+
+    /// The call at `t [b]`, in f32, of the network that `heard`.
+    pub(crate) fn moment<'a>(&self, t: Tensor<1>, heard: &'a Heard) -> Moment<'a> {
+        let mut time = self.time.forward(t);
+        if let Some(label) = &heard.label {
+            time = time + label.clone();
+        }
+        Moment {
             time: kernels::silu(time),
-            context: told.context.clone(),
+            seen: heard.seen.iter(),
         }
     }
 
@@ -89,7 +106,7 @@ impl Encoder<'_> {
     pub(crate) fn forward(
         &self,
         x: Tensor<4>,
-        heard: &Heard,
+        moment: &mut Moment<'_>,
         added: &[Option<Tensor<4>>],
     ) -> (Vec<Tensor<4>>, Tensor<4>) {
         let mut skips = Vec::new();
@@ -104,13 +121,13 @@ impl Encoder<'_> {
         let mut h = keep(self.conv_in.forward(x));
         for level in self.down {
             for block in &level.blocks {
-                h = keep(block.forward(h, heard));
+                h = keep(block.forward(h, moment));
             }
             if let Some(resample) = &level.resample {
-                h = keep(resample.halve(h, heard)); // [b, c, h / 2, w / 2]
+                h = keep(resample.halve(h, moment)); // [b, c, h / 2, w / 2]
             }
         }
-        let middle = self.middle.forward(h, heard);
+        let middle = self.middle.forward(h, moment);
         (skips, middle)
     }
 }

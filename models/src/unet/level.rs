@@ -9,13 +9,22 @@ use ldm_kernels::Padding;
 use super::block::{EPS, ResBlock, Size};
 use super::config::UNetConfig;
 use super::transformer::SpatialTransformer;
-use crate::nn::{Conv, GroupNorm, Init, Linear, SpatialAttention};
+use crate::nn::{Conv, GroupNorm, Init, KeysValues, Linear, SpatialAttention};
 
-/// What every block is told: the timestep and the label as one vector `[b, c_time]`, its
-/// SiLU applied, and the tokens to look at.
-pub(crate) struct Heard {
+/// One call of a network, as its blocks are told of it on the way through.
+pub(crate) struct Moment<'a> {
+    /// The timestep and the label as one vector `[b, c_time]`, its SiLU applied.
     pub(super) time: Tensor<2>,
-    pub(super) context: Option<Tensor<3>>,
+    /// What the transformers' blocks still to come made of the conditioning's tokens.
+    pub(super) seen: std::slice::Iter<'a, KeysValues>,
+}
+
+impl Moment<'_> {
+    /// What the next transformer's block made of the conditioning's tokens.
+    pub(super) fn context(&mut self) -> KeysValues {
+        let next = self.seen.next().cloned();
+        next.expect("a network hears its tokens for each of its blocks")
+    }
 }
 
 /// The blocks of one size, and how it is left for the next.
@@ -32,6 +41,14 @@ pub(crate) struct Block {
     attention: Option<Attention>,
 }
 
+impl Level {
+    /// Its transformers, in the order in which they run.
+    pub(super) fn transformers(&self) -> impl Iterator<Item = &SpatialTransformer> {
+        let attentions = self.blocks.iter().flat_map(|block| &block.attention);
+        attentions.filter_map(Attention::transformer)
+    }
+}
+
 impl Block {
     fn new(init: &mut Init, config: &UNetConfig, level: usize, from: usize) -> Self {
         let to = config.width(level);
@@ -44,10 +61,10 @@ impl Block {
     }
 
     /// `x [b, c_in, h, w]` → `[b, c_out, h, w]`
-    pub(super) fn forward(&self, x: Tensor<4>, heard: &Heard) -> Tensor<4> {
-        let h = self.res.forward(x, heard.time.clone());
+    pub(super) fn forward(&self, x: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
+        let h = self.res.forward(x, moment.time.clone());
         match &self.attention {
-            Some(attention) => attention.forward(h, heard),
+            Some(attention) => attention.forward(h, moment),
             None => h,
         }
     }
@@ -82,18 +99,18 @@ impl Resample {
     }
 
     /// `x [b, c, h, w]` → `[b, c, h / 2, w / 2]`
-    pub(super) fn halve(&self, x: Tensor<4>, heard: &Heard) -> Tensor<4> {
+    pub(super) fn halve(&self, x: Tensor<4>, moment: &Moment<'_>) -> Tensor<4> {
         match self {
             Self::Conv(conv) => conv.forward(x),
-            Self::Block(block) => block.forward(x, heard.time.clone()),
+            Self::Block(block) => block.forward(x, moment.time.clone()),
         }
     }
 
     /// `x [b, c, h, w]` → `[b, c, 2h, 2w]`
-    pub(super) fn double(&self, x: Tensor<4>, heard: &Heard) -> Tensor<4> {
+    pub(super) fn double(&self, x: Tensor<4>, moment: &Moment<'_>) -> Tensor<4> {
         match self {
             Self::Conv(conv) => conv.forward_doubled(x),
-            Self::Block(block) => block.forward(x, heard.time.clone()),
+            Self::Block(block) => block.forward(x, moment.time.clone()),
         }
     }
 }
@@ -117,11 +134,16 @@ impl Middle {
         }
     }
 
+    /// Its transformer, where it looks at tokens.
+    pub(super) fn transformer(&self) -> Option<&SpatialTransformer> {
+        self.attention.transformer()
+    }
+
     /// `x [b, c, h, w]` → the same shape
-    pub(super) fn forward(&self, x: Tensor<4>, heard: &Heard) -> Tensor<4> {
-        let h = self.block1.forward(x, heard.time.clone());
-        let h = self.attention.forward(h, heard);
-        self.block2.forward(h, heard.time.clone())
+    pub(super) fn forward(&self, x: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
+        let h = self.block1.forward(x, moment.time.clone());
+        let h = self.attention.forward(h, moment);
+        self.block2.forward(h, moment.time.clone())
     }
 }
 
@@ -151,12 +173,18 @@ impl Attention {
         Self::Pixels(SpatialAttention::new(init, norm, heads, out))
     }
 
+    fn transformer(&self) -> Option<&SpatialTransformer> {
+        match self {
+            Self::Pixels(_) => None,
+            Self::Context(transformer) => Some(transformer),
+        }
+    }
+
     /// `x [b, c, h, w]` → the same shape
-    fn forward(&self, x: Tensor<4>, heard: &Heard) -> Tensor<4> {
-        match (self, &heard.context) {
-            (Self::Pixels(attention), _) => attention.forward(x),
-            (Self::Context(transformer), Some(context)) => transformer.forward(x, context.clone()),
-            (Self::Context(_), None) => panic!("a U-Net with a context_dim needs a context"),
+    fn forward(&self, x: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
+        match self {
+            Self::Pixels(attention) => attention.forward(x),
+            Self::Context(transformer) => transformer.forward(x, moment),
         }
     }
 }

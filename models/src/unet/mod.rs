@@ -40,7 +40,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use self::block::EPS;
-use crate::nn::{Conv, GroupNorm, Init};
+use crate::nn::{Conv, GroupNorm, Init, KeysValues};
 
 /// Predicts what the schedule's `prediction` names, from a noisy latent and a timestep.
 #[derive(Module, Debug)]
@@ -75,6 +75,16 @@ impl Told {
             ..Self::default()
         }
     }
+}
+
+/// What a network made of tokens and label, and uses at every call: they stay as they are along
+/// a walk. Only the network that heard it can take it.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// What is added to the timestep's vector, `[b, c_time]`.
+    label: Option<Tensor<2>>,
+    /// Of each transformer's block, in the order in which they run.
+    seen: Vec<KeysValues>,
 }
 
 /// What other networks add inside a U-Net, in the type of its weights. A batch of one
@@ -114,14 +124,39 @@ impl UNet {
     /// `x` is of the weights' type, `t` is f32 always.
     ///
     /// # Panics
-    /// When height or width is not a multiple of `UNetConfig::size_multiple`, when the
-    /// configuration has a `context_dim` or a `label` and the call has none, or when the
-    /// control does not fit the skips. Callers know all of it from the configuration.
+    /// As [`UNet::hear`] and [`UNet::step`].
     pub fn forward(&self, x: Tensor<4>, t: Tensor<1>, told: Told) -> Tensor<4> {
+        let heard = self.hear(&told);
+        self.step(x, t, &heard, told.control)
+    }
+
+    /// Makes of label and tokens what every [`UNet::step`] of a walk takes; `told.control` is not
+    /// looked at, since it changes with the step.
+    ///
+    /// # Panics
+    /// When the configuration has a `context_dim` or a `label` and `told` has none. Callers know
+    /// it from the configuration.
+    pub fn hear(&self, told: &Told) -> Heard {
+        self.encoder().hear(told, &self.up)
+    }
+
+    /// [`UNet::forward`] of what was `heard`.
+    ///
+    /// # Panics
+    /// When height or width is not a multiple of `UNetConfig::size_multiple`, when the rows
+    /// heard are not those of `x`, or when the control does not fit the skips. Callers know all
+    /// of it from the configuration.
+    pub fn step(
+        &self,
+        x: Tensor<4>,
+        t: Tensor<1>,
+        heard: &Heard,
+        control: Option<Control>,
+    ) -> Tensor<4> {
         let encoder = self.encoder();
-        let heard = encoder.hear(t, &told);
-        let control = told.control.unwrap_or_default();
-        let (skips, mut h) = encoder.forward(x, &heard, &control.down);
+        let mut moment = encoder.moment(t, heard);
+        let control = control.unwrap_or_default();
+        let (skips, mut h) = encoder.forward(x, &mut moment, &control.down);
         let mut skips = with(skips, control.skips);
         if let Some(more) = control.middle {
             h = h + more;
@@ -131,10 +166,10 @@ impl UNet {
                 let skip = skips
                     .pop()
                     .expect("one skip was kept for each block on the way up");
-                h = block.forward(Tensor::cat(vec![h, skip], 1), &heard);
+                h = block.forward(Tensor::cat(vec![h, skip], 1), &mut moment);
             }
             if let Some(resample) = &level.resample {
-                h = resample.double(h, &heard); // [b, c, 2h, 2w]
+                h = resample.double(h, &moment); // [b, c, 2h, 2w]
             }
         }
         self.conv_out.forward(self.norm_out.forward_silu(h))

@@ -107,6 +107,32 @@ fn picture_time_and_context_all_reach_the_result() {
 }
 
 #[test]
+fn what_was_heard_serves_every_step() {
+    let config = UNetConfig {
+        context_dim: Some(6),
+        transformer_depth: vec![1, 2],
+        attention_resolutions: vec![1, 2],
+        label: Some(LabelConfig::Classes(9)),
+        ..tiny()
+    };
+    let network = config.init(&Device::flex(), 2).unwrap().map(&mut Stir);
+    let told = Told {
+        context: Some(random([2, 5, 6])),
+        label: Some(Tensor::from_data([[3.0], [8.0]], &Device::flex())),
+        control: None,
+    };
+    let heard = network.hear(&told);
+    for t in [981.0, 500.0, 981.0] {
+        let (x, t) = (
+            random([2, 4, 4, 4]),
+            Tensor::from_data([t, 7.0], &Device::flex()),
+        );
+        let kept = network.step(x.clone(), t.clone(), &heard, None);
+        assert_eq!(floats(kept), floats(network.forward(x, t, told.clone())));
+    }
+}
+
+#[test]
 fn a_label_reaches_the_result_by_its_class_or_its_numbers() {
     let labels = [
         (LabelConfig::Classes(300), [[2.0], [299.0]]),

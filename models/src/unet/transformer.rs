@@ -18,7 +18,10 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use ldm_kernels as kernels;
 
-use crate::nn::{CrossAttention, GroupNorm, Init, LayerNorm, Linear, image_of, tokens_of};
+use super::level::Moment;
+use crate::nn::{
+    CrossAttention, GroupNorm, Init, KeysValues, LayerNorm, Linear, image_of, tokens_of,
+};
 
 /// What the transformer's group norm adds to the variance: not what the blocks' add.
 const EPS: f64 = 1e-6;
@@ -49,13 +52,19 @@ impl SpatialTransformer {
         }
     }
 
-    /// `x [b, c, h, w]`, `context [b, n, context]` → `[b, c, h, w]`
-    pub(super) fn forward(&self, x: Tensor<4>, context: Tensor<3>) -> Tensor<4> {
+    /// What the blocks, in their order, make of `context [b, n, context]`.
+    pub(super) fn keys_values(&self, context: &Tensor<3>) -> impl Iterator<Item = KeysValues> {
+        let blocks = self.blocks.iter();
+        blocks.map(|block| block.attn2.keys_values(context.clone()))
+    }
+
+    /// `x [b, c, h, w]` → the same shape
+    pub(super) fn forward(&self, x: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
         let [_, _, height, width] = x.dims();
         let mut h = tokens_of(self.norm.forward(x.clone())); // [b, h·w, c]
         h = self.proj_in.forward(h);
         for block in &self.blocks {
-            h = block.forward(h, context.clone());
+            h = block.forward(h, moment.context());
         }
         x + image_of(self.proj_out.forward(h), height, width)
     }
@@ -85,10 +94,11 @@ impl TransformerBlock {
         }
     }
 
-    /// `x [b, m, c]`, `context [b, n, context]` → `[b, m, c]`
-    fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
+    /// `x [b, m, c]`, what [`CrossAttention::keys_values`] of `attn2` gave → `[b, m, c]`
+    fn forward(&self, x: Tensor<3>, context: KeysValues) -> Tensor<3> {
         let h = self.norm1.forward(x.clone());
-        let x = self.attn1.forward_onto(h.clone(), h, x);
+        let pixels = self.attn1.keys_values(h.clone());
+        let x = self.attn1.forward_onto(h, pixels, x);
         let h = self.norm2.forward(x.clone());
         let x = self.attn2.forward_onto(h, context, x);
         let h = self.norm3.forward(x.clone());

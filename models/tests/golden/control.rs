@@ -3,6 +3,7 @@
 //! the file, and from the reference's configuration what shapes cannot say.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor};
 use ldm_models::control::{ControlConfig, Controller, Place, recognise};
@@ -98,7 +99,8 @@ fn net(recording: &Recording, weights: &Path) -> Results {
     };
     let tensor = |name| recording.tensor::<4>(name, &device);
     let t = recording.tensor("t", &device);
-    let control = network.control(tensor("x"), t, &told, tensor("hint"));
+    let steer = Arc::new(network).hear(&told, tensor("hint"));
+    let control = steer(tensor("x"), t);
     assert!(control.down.is_empty() && control.skips.len() == SKIPS.len());
     let skips = SKIPS
         .into_iter()
@@ -116,7 +118,8 @@ fn adapter(recording: &Recording, weights: &Path) -> Results {
     // It looks at neither the latent nor the timestep.
     let x = Tensor::zeros([1, 4, 1, 1], &device);
     let hint = recording.tensor("hint", &device);
-    let control = network.control(x, Tensor::zeros([1], &device), &Told::default(), hint);
+    let steer = Arc::new(network).hear(&Told::default(), hint);
+    let control = steer(x, Tensor::zeros([1], &device));
     let mut given = control.down.iter().flatten().count();
     given += usize::from(control.middle.is_some());
     assert!(control.skips.is_empty() && given == config.places.len());
