@@ -158,6 +158,10 @@ pub(crate) struct DeviceArgs {
     /// `auto` takes the first that the CPU has. The last digits of results may differ.
     #[arg(long, default_value = "auto", value_name = "SET")]
     pub(crate) cpu_isa: Isa,
+    /// On CUDA, capture a step of the UNet as one CUDA graph and launch that at each step. Nobody
+    /// has tried this on a GPU yet: hold the pictures to those made without it.
+    #[arg(long)]
+    pub(crate) cuda_graphs: bool,
 }
 
 /// How much of the machine is taken.

@@ -127,7 +127,8 @@ pub(crate) fn lend_machine(host: &mut Host, settings: &Settings) -> Result<Strin
         settings.precision,
         settings.weights,
     )
-    .map_err(|error| error.to_string())?;
+    .map_err(|error| error.to_string())?
+    .capturing(settings.captures);
     let device = machine.why().to_owned();
     host.numerics = machine.numerics();
     host.memory = settings.weights;

@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) isa: Isa,
     /// The number type asked for.
     pub(crate) precision: Option<Precision>,
+    /// Whether a GPU captures the steps of a UNet.
+    pub(crate) captures: bool,
     /// CPU threads.
     pub(crate) threads: usize,
     /// Bytes of weights that may be held.
@@ -140,6 +142,7 @@ impl Settings {
             device: host.device.device,
             isa: host.device.cpu_isa,
             precision: host.device.dtype,
+            captures: host.device.cuda_graphs,
             threads: threads(host.bounds.threads),
             weights: memory - results,
             rehash: host.rehash,

@@ -14,6 +14,7 @@ use crate::weights::Weights;
 pub struct Machine {
     open: OpenDevice,
     precision: Precision,
+    captures: bool,
     weights: Weights,
 }
 
@@ -83,8 +84,20 @@ impl Machine {
         Ok(Self {
             open,
             precision,
+            captures: false,
             weights: Weights::new(budget),
         })
+    }
+
+    /// The same machine, which captures the steps of a U-Net as one launch each if it is a GPU.
+    pub fn capturing(self, captures: bool) -> Self {
+        let captures = captures && self.name() != "cpu";
+        Self { captures, ..self }
+    }
+
+    /// Whether the steps of a U-Net are captured.
+    pub(crate) fn captures(&self) -> bool {
+        self.captures
     }
 
     /// The device to create tensors on.
@@ -115,7 +128,9 @@ impl Machine {
 
     /// All that may change the bits of a result, for the keys of nodes that compute.
     pub fn numerics(&self) -> String {
-        format!("{} {}", self.open.numerics(), self.precision.name())
+        let captured = if self.captures { " captured" } else { "" };
+        let precision = self.precision.name();
+        format!("{} {precision}{captured}", self.open.numerics())
     }
 
     /// The weights in memory.

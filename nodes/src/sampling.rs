@@ -2,6 +2,7 @@
 //!
 //! The state stays in f32, whatever the network computes in.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use burn::tensor::{DType, Tensor};
@@ -11,7 +12,7 @@ use ldm_models::noise::Noise;
 use ldm_models::prediction::{Denoiser, Network};
 use ldm_models::sampler::{SampleError, Sampler, Seeded, Start, Walk};
 use ldm_models::schedule::NoiseSchedule;
-use ldm_models::unet::{Control, Heard, Told, UNet};
+use ldm_models::unet::{Captured, Control, Heard, Told, UNet};
 
 use crate::array::Array;
 use crate::machine::Machine;
@@ -56,9 +57,17 @@ impl Sampling<'_> {
             device: self.machine.device().clone(),
         };
         let Sides { positive, negative } = sides;
+        let said = Cell::new(false);
+        let note = |text: &str| {
+            if !said.replace(true) {
+                reporter.note(text);
+            }
+        };
         let network = Typed {
             network: self.network,
             compute: self.machine.types().compute,
+            captures: self.machine.captures(),
+            note: &note,
         };
         let guided = Guided::new(network, ground, self.guidance, positive, negative)?;
         let device = self.machine.device();
@@ -111,28 +120,44 @@ impl Sampling<'_> {
 struct Typed<'a> {
     network: &'a UNet,
     compute: DType,
+    captures: bool,
+    note: &'a dyn Fn(&str),
 }
 
-impl Bare for Typed<'_> {
-    type Heard = Heard;
+/// What the bare network heard, and how its steps are taken.
+enum Steps<'a> {
+    Called(Box<Heard>),
+    Captured(Box<Captured<'a>>),
+}
 
-    fn hear(&self, told: Told) -> Heard {
-        self.network.hear(&Told {
+impl<'a> Bare for Typed<'a> {
+    type Heard = Steps<'a>;
+
+    fn hear(&self, told: Told) -> Steps<'a> {
+        let heard = self.network.hear(&Told {
             context: told.context.map(|tokens| tokens.cast(self.compute)),
             ..told
-        })
+        });
+        if !self.captures {
+            return Steps::Called(Box::new(heard));
+        }
+        Steps::Captured(Box::new(Captured::new(self.network, heard, self.note)))
     }
 
     fn step(
         &self,
         x: Tensor<4>,
         t: Tensor<1>,
-        heard: &Heard,
+        heard: &Steps<'a>,
         control: Option<Control>,
     ) -> Tensor<4> {
         let control = control.map(|control| cast(control, self.compute));
         let x = x.cast(self.compute);
-        self.network.step(x, t, heard, control).cast(DType::F32)
+        let out = match heard {
+            Steps::Called(heard) => self.network.step(x, t, heard, control),
+            Steps::Captured(captured) => captured.step(x, t, control),
+        };
+        out.cast(DType::F32)
     }
 }
 

@@ -18,7 +18,8 @@ use ldm_kernels as kernels;
 use super::config::ControlNetConfig;
 use crate::nn::{Conv, Init};
 use crate::unet::{
-    Control, Encoder, EncoderParts, Heard, LabelEmbedding, Level, Middle, TimeEmbedding, Told,
+    Control, Encoder, EncoderParts, Heard, LabelEmbedding, Level, Middle, Moment, TimeEmbedding,
+    Told,
 };
 
 /// The network; see the figure.
@@ -70,7 +71,7 @@ impl ControlNet {
     /// `x [b, c_in, h, w]` of the weights' type, `t [b]` in f32
     pub(super) fn step(&self, x: Tensor<4>, t: Tensor<1>, shown: &Shown) -> Control {
         let encoder = self.encoder();
-        let mut moment = encoder.moment(t, &shown.heard);
+        let mut moment = Moment::new(encoder.time(t, &shown.heard), &shown.heard);
         let (skips, middle) = encoder.forward(x, &mut moment, &[Some(shown.hint.clone())]);
         let skips = self.zero.iter().zip(skips);
         Control {

@@ -87,16 +87,14 @@ impl Encoder<'_> {
         }
     }
 
-    /// The call at `t [b]`, in f32, of the network that `heard`.
-    pub(crate) fn moment<'a>(&self, t: Tensor<1>, heard: &'a Heard) -> Moment<'a> {
+    /// `t [b]`, in f32, and the label that was `heard`, as one vector `[b, c_time]` with its SiLU
+    /// applied.
+    pub(crate) fn time(&self, t: Tensor<1>, heard: &Heard) -> Tensor<2> {
         let mut time = self.time.forward(t);
         if let Some(label) = &heard.label {
             time = time + label.clone();
         }
-        Moment {
-            time: kernels::silu(time),
-            seen: heard.seen.iter(),
-        }
+        kernels::silu(time)
     }
 
     /// `x [b, c_in, h, w]` → the skips in the order they are kept, and what the middle gives

@@ -6,6 +6,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use ldm_kernels::Padding;
 
+use super::Heard;
 use super::block::{EPS, ResBlock, Size};
 use super::config::UNetConfig;
 use super::transformer::SpatialTransformer;
@@ -14,12 +15,20 @@ use crate::nn::{Conv, GroupNorm, Init, KeysValues, Linear, SpatialAttention};
 /// One call of a network, as its blocks are told of it on the way through.
 pub(crate) struct Moment<'a> {
     /// The timestep and the label as one vector `[b, c_time]`, its SiLU applied.
-    pub(super) time: Tensor<2>,
+    time: Tensor<2>,
     /// What the transformers' blocks still to come made of the conditioning's tokens.
-    pub(super) seen: std::slice::Iter<'a, KeysValues>,
+    seen: std::slice::Iter<'a, KeysValues>,
 }
 
-impl Moment<'_> {
+impl<'a> Moment<'a> {
+    /// A call at what [`Encoder::time`](super::Encoder::time) gave, of the network that `heard`.
+    pub(crate) fn new(time: Tensor<2>, heard: &'a Heard) -> Self {
+        Self {
+            time,
+            seen: heard.seen.iter(),
+        }
+    }
+
     /// What the next transformer's block made of the conditioning's tokens.
     pub(super) fn context(&mut self) -> KeysValues {
         let next = self.seen.next().cloned();
@@ -34,19 +43,19 @@ pub(crate) struct Level {
     pub(super) resample: Option<Resample>,
 }
 
-/// A residual block, and attention where its level attends.
-#[derive(Module, Debug)]
-pub(crate) struct Block {
-    res: ResBlock,
-    attention: Option<Attention>,
-}
-
 impl Level {
     /// Its transformers, in the order in which they run.
     pub(super) fn transformers(&self) -> impl Iterator<Item = &SpatialTransformer> {
         let attentions = self.blocks.iter().flat_map(|block| &block.attention);
         attentions.filter_map(Attention::transformer)
     }
+}
+
+/// A residual block, and attention where its level attends.
+#[derive(Module, Debug)]
+pub(crate) struct Block {
+    res: ResBlock,
+    attention: Option<Attention>,
 }
 
 impl Block {

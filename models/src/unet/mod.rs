@@ -19,6 +19,7 @@
 //! `context_dim`, a transformer that also looks at the conditioning's tokens.
 
 mod block;
+mod captured;
 mod config;
 mod encoder;
 mod label;
@@ -28,12 +29,13 @@ mod tests;
 mod time;
 mod transformer;
 
+pub use captured::Captured;
 pub use config::{Heads, LabelConfig, UNetConfig};
 pub use time::waves;
 
 pub(crate) use encoder::{Encoder, EncoderParts};
 pub(crate) use label::LabelEmbedding;
-pub(crate) use level::{Level, Middle};
+pub(crate) use level::{Level, Middle, Moment};
 pub(crate) use time::TimeEmbedding;
 
 use burn::module::Module;
@@ -153,8 +155,24 @@ impl UNet {
         heard: &Heard,
         control: Option<Control>,
     ) -> Tensor<4> {
+        self.step_at(x, self.time(t, heard), heard, control)
+    }
+
+    /// What the blocks are told of `t [b]` and the label that was `heard`, `[b, c_time]`.
+    fn time(&self, t: Tensor<1>, heard: &Heard) -> Tensor<2> {
+        self.encoder().time(t, heard)
+    }
+
+    /// [`UNet::step`] at what [`UNet::time`] gave.
+    fn step_at(
+        &self,
+        x: Tensor<4>,
+        time: Tensor<2>,
+        heard: &Heard,
+        control: Option<Control>,
+    ) -> Tensor<4> {
         let encoder = self.encoder();
-        let mut moment = encoder.moment(t, heard);
+        let mut moment = Moment::new(time, heard);
         let control = control.unwrap_or_default();
         let (skips, mut h) = encoder.forward(x, &mut moment, &control.down);
         let mut skips = with(skips, control.skips);
