@@ -19,8 +19,9 @@ use crate::error::Error;
 
 /// What a program knows and can do about the memory of its device.
 pub trait Relief: Debug + Send + Sync {
-    /// The error of a panic with these words, where they say that memory ran out: libraries
-    /// panic where an operation has no way to answer with an error.
+    /// The error for these words of a panic, or of an error that does not say so itself, where
+    /// they say that memory ran out: libraries panic where an operation has no way to answer
+    /// with an error.
     fn ran_out(&self, words: &str) -> Option<Error>;
 
     /// Lets go of all in the device's memory that can be made again; in words what went, if

@@ -18,6 +18,8 @@ mod flex;
 mod isa;
 pub mod memory;
 mod ops;
+pub mod prepare;
+pub mod read;
 pub mod reference;
 
 use burn::backend::{Dispatch, DispatchDevice};

@@ -243,6 +243,7 @@ fn attempt(shared: &Shared<'_>, job: &RunJob) -> Outcome {
         narrower: OnceLock::new(),
     };
     let result = catch_unwind(AssertUnwindSafe(|| job.bound.node.run(&mut ctx)));
+    let ran_out = |words: &str| shared.host.relief.as_ref()?.ran_out(words);
     let error = match result {
         Ok(Ok(values)) => {
             return Outcome::Gave {
@@ -250,10 +251,11 @@ fn attempt(shared: &Shared<'_>, job: &RunJob) -> Outcome {
                 wrote: ctx.wrote,
             };
         }
-        Ok(Err(error)) => error,
+        Ok(Err(error)) if error.is_out_of_memory() || error.is_stopped() => error,
+        Ok(Err(error)) => ran_out(error.message()).unwrap_or(error),
         Err(panic) => {
-            let (words, relief) = (words(panic.as_ref()), &shared.host.relief);
-            match relief.as_ref().and_then(|relief| relief.ran_out(&words)) {
+            let words = words(panic.as_ref());
+            match ran_out(&words) {
                 Some(error) => error,
                 None => return Outcome::Panicked(words),
             }

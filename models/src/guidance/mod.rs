@@ -9,7 +9,7 @@
 //!
 //! Promises
 //! - Conditions that can share a call do, `[negative, positive]` as in CompVis; which ones
-//!   follows from shapes alone.
+//!   follows from shapes alone, unless each is to have a call of its own.
 //! - At `cfg` 1, and without a negative side, only the positive one runs.
 //! - A lone condition of the whole latent predicts what the network predicts, bit for bit,
 //!   whatever its strength.
@@ -19,6 +19,7 @@ mod area;
 mod call;
 mod condition;
 mod control;
+mod each;
 mod error;
 mod keep;
 mod mean;
@@ -30,6 +31,7 @@ mod tests;
 pub use area::Area;
 pub use condition::{Condition, Span};
 pub use control::{ControlHint, ControlModel};
+pub use each::OneByOne;
 pub use error::GuidanceError;
 pub use keep::Keeping;
 
@@ -117,6 +119,8 @@ pub struct Guided<F> {
     guidance: Guidance,
     /// The positive side is the last.
     sides: Vec<Vec<Part>>,
+    /// Whether no two conditions share a call.
+    apart: bool,
 }
 
 impl<F: Fn(Tensor<4>, Tensor<1>, Told) -> Tensor<4>> Guided<F> {
@@ -157,7 +161,17 @@ impl<F: Fn(Tensor<4>, Tensor<1>, Told) -> Tensor<4>> Guided<F> {
             ground,
             guidance,
             sides,
+            apart: false,
         })
+    }
+
+    /// Calls the network for each condition by itself: slower, in less memory.
+    #[must_use]
+    pub fn apart(self) -> Self {
+        Self {
+            apart: true,
+            ..self
+        }
     }
 
     /// What each side says of `x` at `t`.
@@ -166,7 +180,7 @@ impl<F: Fn(Tensor<4>, Tensor<1>, Told) -> Tensor<4>> Guided<F> {
         let counts = |part: &&Part| part.strength > 0.0 && part.span.holds(left);
         let parts: Vec<&Part> = self.sides.iter().flatten().filter(counts).collect();
         let mut means: Vec<Mean<'_>> = self.sides.iter().map(|_| Mean::default()).collect();
-        for group in call::groups(&parts, x.dims()[0]) {
+        for group in call::groups(&parts, x.dims()[0], self.apart) {
             let all = call::call(&self.network, &group, x, t, left);
             for (part, e) in group.into_iter().zip(all) {
                 means[part.side].add(part, e);

@@ -235,6 +235,7 @@ impl<A: About> Model<A> {
     /// # Errors
     /// When the file is not what it was, does not hold this network, or finds no room.
     pub fn network(&self, machine: &Machine, reporter: &Reporter) -> Result<Arc<A::Module>> {
+        machine.at_work(reporter);
         let types = self.about.types(machine.types());
         let held = Identity::of(&[&self.identity.0, format!("{types:?}").as_bytes()]);
         if let Some(network) = machine.weights().held(held) {
