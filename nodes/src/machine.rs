@@ -105,7 +105,7 @@ impl Machine {
             precision,
             weights: Weights::new(budget),
             preparing,
-            reading: Reading::default(),
+            reading: Reading::new(),
         })
     }
 

@@ -10,10 +10,13 @@ mod device {
     use ldm_models::read::{self, ReadError};
 
     /// As the device gives them.
-    #[derive(Default)]
     pub(crate) struct Reading;
 
     impl Reading {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
         /// The numbers of `x`, or what failed before they were there.
         pub(crate) fn numbers<const D: usize>(&self, x: Tensor<D>) -> Result<Vec<f32>, ReadError> {
             read::numbers(x)
@@ -38,6 +41,10 @@ mod shortage {
     }
 
     impl Reading {
+        pub(crate) fn new() -> Self {
+            Self::default()
+        }
+
         pub(crate) fn numbers<const D: usize>(&self, x: Tensor<D>) -> Result<Vec<f32>, ReadError> {
             let fewer = |left: usize| left.checked_sub(1);
             match self.failing.fetch_update(SeqCst, SeqCst, fewer) {

@@ -783,11 +783,11 @@ impl Ran {
 
     /// What nodes said.
     pub fn notes(&self) -> Vec<&str> {
-        let note = |event| match event {
-            &Event::Note { ref message, .. } => Some(message.as_str()),
+        let said = self.events.iter().filter_map(|event| match event {
+            Event::Note { message, .. } => Some(message.as_str()),
             _ => None,
-        };
-        self.events.iter().filter_map(note).collect()
+        });
+        said.collect()
     }
 
     /// How often a node was told to begin.
