@@ -289,7 +289,7 @@ pub(crate) enum CacheAction {
     Verify,
     /// Remove what dead runs and older programs left, and what is over the size.
     Gc,
-    /// Remove every kept result. Unfinished training stays.
+    /// Remove every kept result, and a GPU's kernels. Unfinished training stays.
     Clear,
 }
 

@@ -67,7 +67,7 @@ fn unrest(before: Ceiling, after: Ceiling) -> Option<String> {
 fn prepare(args: &BenchArgs) -> Result<(), String> {
     let threads = settings::threads(args.threads);
     pool::build(threads).map_err(|e| format!("cannot start the threads: {e}"))?;
-    let opened = Machine::open(DeviceChoice::Cpu, args.cpu_isa, None, 0);
+    let opened = Machine::open(DeviceChoice::Cpu, args.cpu_isa, None, 0, None);
     opened.map(drop).map_err(|error| error.to_string())
 }
 

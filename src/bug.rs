@@ -4,6 +4,8 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 
+use ldm_nodes::OutOfMemory;
+
 /// Where bugs are reported.
 const REPORT: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/issues");
 
@@ -24,6 +26,10 @@ fn report(panic: &PanicHookInfo<'_>) {
     let words = panic
         .payload_as_str()
         .unwrap_or("it panicked without words");
+    // A device whose memory runs out is no bug: the run goes another way, or tells it.
+    if OutOfMemory::told_by(words).is_some() {
+        return;
+    }
     let place = panic
         .location()
         .map_or_else(String::new, |at| format!(" at {at}"));

@@ -1,8 +1,10 @@
 //! `ldm-graph cache`: looks after the folder of kept results.
 
 use std::io;
+use std::path::Path;
 
 use ldm_engine::{Count, Disk, Swept};
+use ldm_nodes::prepare;
 
 use crate::Exit;
 use crate::args::{CacheAction, CacheArgs};
@@ -15,7 +17,8 @@ use crate::terminal::Terminal;
 /// # Errors
 /// When stdout is closed or full.
 pub(crate) fn cache(args: &CacheArgs, terminal: &mut Terminal) -> io::Result<Exit> {
-    let Some(disk) = Store::of(&args.store).disk() else {
+    let store = Store::of(&args.store);
+    let (Some(disk), Some(kernels)) = (store.disk(), store.kernels()) else {
         terminal.error(
             "this system has no folder for caches",
             Some("pass `--cache DIR`"),
@@ -23,16 +26,10 @@ pub(crate) fn cache(args: &CacheArgs, terminal: &mut Terminal) -> io::Result<Exi
         return Ok(Exit::Misused);
     };
     let told = match args.action {
-        CacheAction::Stat => stat(&disk),
+        CacheAction::Stat => stat(&disk, &kernels),
         CacheAction::Verify => verify(&disk, terminal),
         CacheAction::Gc => disk.gc().map(|swept| (done(&swept), swept.damaged)),
-        CacheAction::Clear => disk.clear().map(|swept| {
-            let freed = size(swept.freed);
-            (
-                format!("removed {} entries, {freed}\n", swept.evicted),
-                Vec::new(),
-            )
-        }),
+        CacheAction::Clear => clear(&disk, &kernels),
     };
     match told {
         Ok((told, damaged)) => {
@@ -52,8 +49,9 @@ pub(crate) fn cache(args: &CacheArgs, terminal: &mut Terminal) -> io::Result<Exi
     }
 }
 
-fn stat(disk: &Disk) -> io::Result<(String, Vec<String>)> {
+fn stat(disk: &Disk, kernels: &Path) -> io::Result<(String, Vec<String>)> {
     let stat = disk.stat()?;
+    let kernels = prepare::files(kernels)?;
     let line = |name: &str, Count { entries, bytes }| {
         format!("{name:9} {entries:>9}  {:>10}\n", size(bytes))
     };
@@ -69,12 +67,27 @@ fn stat(disk: &Disk) -> io::Result<(String, Vec<String>)> {
     let bytes = all.iter().map(|count| count.bytes).sum();
     let budget = size(disk.budget());
     told.push_str(&format!("{} of {budget}\n", size(bytes)));
+    if !kernels.is_empty() {
+        let bytes = kernels.iter().map(|(_, bytes)| bytes).sum();
+        told.push_str(&format!("{} of a GPU's kernels besides\n", size(bytes)));
+    }
     if stat.strange > 0 {
         told.push_str(&format!(
             "{} files there are not the cache's\n",
             stat.strange
         ));
     }
+    Ok((told, Vec::new()))
+}
+
+fn clear(disk: &Disk, kernels: &Path) -> io::Result<(String, Vec<String>)> {
+    let swept = disk.clear()?;
+    let mut freed = swept.freed;
+    for (file, bytes) in prepare::files(kernels)? {
+        std::fs::remove_file(file)?;
+        freed += bytes;
+    }
+    let told = format!("removed {} entries, {}\n", swept.evicted, size(freed));
     Ok((told, Vec::new()))
 }
 

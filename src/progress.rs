@@ -123,6 +123,8 @@ impl Progress {
                 }
             }
             State::Kept => {
+                // It was under way if memory ran out, and what a smaller way gives was known.
+                drop(self.take(node));
                 let place = match event.from {
                     Some(From::Disk) => ", from disk",
                     _ => "",

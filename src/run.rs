@@ -1,9 +1,10 @@
 //! `ldm-graph run`: plans a graph and carries it out.
 
 use std::io;
+use std::sync::Arc;
 
 use ldm_engine::kind::Lane;
-use ldm_engine::{Diagnostics, Host, Kinds, Plan, Report, Run, Stop};
+use ldm_engine::{Diagnostics, Host, Kinds, Plan, Relief, Report, Run, Stop};
 use ldm_nodes::Machine;
 
 use crate::args::RunArgs;
@@ -126,6 +127,7 @@ pub(crate) fn lend_machine(host: &mut Host, settings: &Settings) -> Result<Strin
         settings.isa,
         settings.precision,
         settings.weights,
+        settings.kernels().as_deref(),
     )
     .map_err(|error| error.to_string())?
     .capturing(settings.captures);
@@ -137,6 +139,8 @@ pub(crate) fn lend_machine(host: &mut Host, settings: &Settings) -> Result<Strin
         host.within = pool::within();
     }
     host.extensions.insert(machine);
+    let relief = host.extensions.get::<Machine>();
+    host.relief = relief.map(|machine| machine as Arc<dyn Relief>);
     Ok(device)
 }
 

@@ -184,6 +184,11 @@ impl Settings {
         }
     }
 
+    /// Where a GPU finds the kernels again that it prepared, whether or not results are kept.
+    pub(crate) fn kernels(&self) -> Option<PathBuf> {
+        self.store.kernels()
+    }
+
     /// Where results are found again.
     pub(crate) fn cache(&self) -> Cache {
         let cache = Cache::new(self.results);
@@ -227,6 +232,11 @@ impl Store {
             root: root.or_else(usual),
             size: args.cache_size.0,
         }
+    }
+
+    /// The folder of a GPU's kernels there.
+    pub(crate) fn kernels(&self) -> Option<PathBuf> {
+        Some(self.root.as_ref()?.join("kernels"))
     }
 
     /// The disk tier there.

@@ -8,7 +8,7 @@ use std::any::{Any, TypeId, type_name};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::event::{Event, NodeEvent, State};
@@ -18,7 +18,7 @@ use crate::paths::{Located, Writer, Written};
 use crate::run::Events;
 use crate::setting::{ReadPath, WritePath};
 use crate::value::{Identity, Value};
-use crate::way::{self, Way};
+use crate::way::{self, Narrower, Way};
 
 /// Asks a run to stop; cloning shares it. The first Ctrl-C calls [`Stop::stop`].
 #[derive(Debug, Clone, Default)]
@@ -176,9 +176,11 @@ pub struct Ctx<'a> {
     pub(crate) work: Option<&'a Path>,
     pub(crate) threads: usize,
     pub(crate) recipe: &'a dyn Fn() -> String,
-    /// Which way the key says, where planning knew the ways.
+    /// Which way the key says, where planning knew the ways or memory ran out on a better one.
     pub(crate) way: Option<usize>,
     pub(crate) memory: u64,
+    /// The way to go when memory runs out on this one.
+    pub(crate) narrower: OnceLock<Narrower>,
 }
 
 impl Ctx<'_> {
@@ -348,11 +350,16 @@ impl Ctx<'_> {
     }
 
     /// The number of the way that is gone, of `ways` as `facts` tells them: what planning found,
-    /// where it knew them. For kinds that answer [`Node::has_ways`](crate::Node::has_ways): the
-    /// memory of others is in no key.
+    /// where it knew them; a later one after memory ran out. For kinds that answer
+    /// [`Node::has_ways`](crate::Node::has_ways), or whose ways all take 0 bytes for all that is
+    /// known: the memory of others is in no key. To be asked once.
     pub fn way(&self, ways: &[Way]) -> usize {
         let way = self.way.unwrap_or_else(|| way::fitting(ways, self.memory));
-        way.min(ways.len().saturating_sub(1))
+        let at = way.min(ways.len().saturating_sub(1));
+        if let Some(narrower) = Narrower::after(ways, at) {
+            self.narrower.get_or_init(|| narrower);
+        }
+        at
     }
 
     /// The node's name, for messages. Never a reason for another result.

@@ -18,7 +18,18 @@ pub struct Error {
     message: String,
     field: Option<String>,
     hint: Option<String>,
-    stopped: bool,
+    cause: Cause,
+}
+
+/// What a run does about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Tells it.
+    Failure,
+    /// Nothing: it was asked for.
+    Stopped,
+    /// Goes another way, where there is one.
+    OutOfMemory,
 }
 
 impl Error {
@@ -28,7 +39,7 @@ impl Error {
             message: message.into(),
             field: None,
             hint: None,
-            stopped: false,
+            cause: Cause::Failure,
         }
     }
 
@@ -43,8 +54,17 @@ impl Error {
     /// The answer of a loop that was asked to stop; not a failure.
     pub fn stopped() -> Self {
         Self {
-            stopped: true,
+            cause: Cause::Stopped,
             ..Self::new("stopped")
+        }
+    }
+
+    /// The memory of a device ran out. It is a failure where the work can be done in no other
+    /// [`Way`](crate::Way), and then says so in these words.
+    pub fn out_of_memory(message: impl Into<String>) -> Self {
+        Self {
+            cause: Cause::OutOfMemory,
+            ..Self::new(message)
         }
     }
 
@@ -79,7 +99,12 @@ impl Error {
 
     /// Whether this is a stop that was asked for rather than a failure.
     pub fn is_stopped(&self) -> bool {
-        self.stopped
+        self.cause == Cause::Stopped
+    }
+
+    /// Whether memory ran out.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.cause == Cause::OutOfMemory
     }
 }
 

@@ -89,6 +89,8 @@
 //!   facts.
 //! - Work that memory may not hold at once says in `facts` in what [`Way`]s it can be done
 //!   (`facts.ways(…)`) and answers [`Node::has_ways`]; `run` asks [`Ctx::way`] which is taken.
+//!   Where a device's memory runs out all the same (`Error::out_of_memory`), the node goes the
+//!   next one, see [`Relief`].
 //! - Errors: `Error::at("latent", "wants 4 channels, found 16").hint("…")`; `?` takes any `std`
 //!   error. Loops call `ctx.step(i, n)?`; code that outlives the borrow takes
 //!   [`ctx.reporter()`](Ctx::reporter).
@@ -132,6 +134,7 @@ pub mod paths;
 mod place;
 mod plan;
 mod recipe;
+mod relief;
 mod run;
 mod setting;
 mod template;
@@ -155,6 +158,7 @@ pub use node::{Arity, Declare, In, Node, Outputs, Port};
 pub use paths::{Own, Search, Written};
 pub use place::{Place, Source, Span, Spanned};
 pub use plan::{Options, Plan, Planned, SameWork, Wire};
+pub use relief::Relief;
 pub use run::{Fate, Host, Outlook, Report, Run, Within};
 pub use setting::{Bounds, ReadPath, Setting, SettingInfo, Shape, Variant, WritePath};
 pub use value::{Bool, Data, DataType, Float, Hasher, Identity, Int, Storage, Text, Value};

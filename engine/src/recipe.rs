@@ -11,11 +11,11 @@ use crate::literal::Lit;
 use crate::node::Arity;
 use crate::plan::{Plan, Planned, Wire};
 use crate::setting::Shape;
-use crate::way;
+use crate::way::{self, Narrowings};
 
 /// The graph of a node and all that it needs; what was done in parts because `memory` did not
-/// hold it at once is asked for outright.
-pub(crate) fn recipe(plan: &Plan, number: usize, memory: u64) -> String {
+/// hold it at once, or a device ran out, is asked for outright.
+pub(crate) fn recipe(plan: &Plan, number: usize, narrowed: &Narrowings, memory: u64) -> String {
     let mut wanted = HashSet::new();
     let mut todo = vec![number];
     while let Some(at) = todo.pop() {
@@ -30,7 +30,7 @@ pub(crate) fn recipe(plan: &Plan, number: usize, memory: u64) -> String {
     let mut inputs = Vec::new();
     let mut nodes = String::new();
     for at in &members {
-        let asked = way::asked(&plan.nodes[*at], memory);
+        let asked = way::asked(&plan.nodes[*at], narrowed.get(at), memory);
         let line = node(plan, (*at, asked), &names, &mut inputs);
         let _ = writeln!(nodes, "        {line},");
     }

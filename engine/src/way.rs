@@ -2,14 +2,16 @@
 //!
 //! Promises
 //! - Which way is taken follows from what the work needs and from [`Host::memory`], never from
-//!   what is free at the moment.
+//!   what is free at the moment. Only a node whose device ran out of memory goes a later one.
 //! - A result of one way is never found for another. Where planning knows the ways, the one that
-//!   is taken enters the key, unless it is the best; where it does not, `Host::memory` does.
+//!   is taken enters the key, unless it is the best; where it does not, `Host::memory` does. A way
+//!   that was gone after memory ran out always does.
 //!
 //! Not here: what the ways are (a kind's `facts`).
 //!
 //! [`Host::memory`]: crate::Host::memory
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -53,10 +55,36 @@ impl Narrowed {
     }
 }
 
-/// The setting that asks for what `node` does for want of memory.
-pub(crate) fn asked(node: &Planned, memory: u64) -> Option<(&'static str, &Lit)> {
-    let at = known(node, node.bound.as_ref()?, memory).filter(|at| *at > 0)?;
-    let (name, lit) = node.ways[at].asked.as_ref()?;
+/// The way to go when memory runs out on the one before it.
+#[derive(Debug, Clone)]
+pub(crate) struct Narrower {
+    /// Its number among all.
+    pub(crate) at: usize,
+    pub(crate) way: Way,
+}
+
+impl Narrower {
+    /// The one after number `at`, if there is any.
+    pub(crate) fn after(ways: &[Way], at: usize) -> Option<Self> {
+        let (at, way) = (at + 1, ways.get(at + 1)?.clone());
+        Some(Self { at, way })
+    }
+}
+
+/// Nodes that go a later way since memory ran out on them, by number.
+pub(crate) type Narrowings = HashMap<usize, Narrower>;
+
+/// The setting that asks for what `node` does for want of memory, after it ran out or before.
+pub(crate) fn asked<'a>(
+    node: &'a Planned,
+    narrower: Option<&'a Narrower>,
+    memory: u64,
+) -> Option<(&'static str, &'a Lit)> {
+    let way = match narrower {
+        Some(narrower) => &narrower.way,
+        None => &node.ways[known(node, node.bound.as_ref()?, memory).filter(|at| *at > 0)?],
+    };
+    let (name, lit) = way.asked.as_ref()?;
     Some((name, lit))
 }
 
@@ -71,7 +99,7 @@ pub(crate) fn known(node: &Planned, bound: &Bound, memory: u64) -> Option<usize>
     (bound.node.has_ways() && !node.ways.is_empty()).then(|| fitting(&node.ways, memory))
 }
 
-/// The host's numerics, and what `memory` adds to them for this node.
+/// The host's numerics, and what `memory` adds to them for this node before it runs.
 pub(crate) fn numerics(
     node: &Planned,
     bound: &Bound,
@@ -81,6 +109,11 @@ pub(crate) fn numerics(
     match known(node, bound, memory) {
         None if bound.node.has_ways() => format!("{numerics}, within {memory} bytes").into(),
         None | Some(0) => numerics.clone(),
-        Some(at) => format!("{numerics}, {}", node.ways[at].words).into(),
+        Some(at) => with(numerics, &node.ways[at]),
     }
+}
+
+/// The host's numerics on one way.
+pub(crate) fn with(numerics: &str, way: &Way) -> Arc<str> {
+    format!("{numerics}, {}", way.words).into()
 }

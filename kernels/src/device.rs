@@ -6,7 +6,8 @@
 //! - `auto` never fails: without a working GPU it is the CPU, and the reason is said.
 //! - [`OpenDevice::numerics`] names all that may change the bits of a result.
 //!
-//! Not here: burn's default device, which picks what was compiled in without trying it.
+//! Not here: burn's default device, which picks what was compiled in without trying it; where a
+//! GPU keeps its kernels (`prepare`), which is to be said before one is opened.
 
 use std::{fmt, str::FromStr};
 
@@ -128,11 +129,6 @@ impl OpenDevice {
     /// architecture, revision of the kernels. Never the number of threads.
     pub fn numerics(&self) -> &str {
         &self.numerics
-    }
-
-    /// Whether layers with weights in bf16 multiply bf16 here: a GPU does, and a CPU that can.
-    pub fn multiplies_bf16(&self) -> bool {
-        self.name != "cpu" || crate::isa::multiplies_bf16()
     }
 }
 

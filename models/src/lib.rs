@@ -35,4 +35,4 @@ pub mod upscale;
 pub mod weights;
 
 // Programs reach these through this crate: no room above it knows the kernels.
-pub use ldm_kernels::{bench, device, memory};
+pub use ldm_kernels::{bench, device, memory, prepare, read};

@@ -13,8 +13,11 @@ use std::collections::HashMap;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ldm_engine::{Error, Hasher, Result};
+use ldm_models::read::ReadError;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
+
+use crate::machine;
 
 /// The header entry that holds what a value is besides its numbers.
 pub(crate) const NOTE: &str = "ldm-graph";
@@ -52,17 +55,19 @@ impl<const D: usize> Array<D> {
         }
     }
 
-    /// Reads a tensor back from its device.
+    /// What was read back from a device; `what` names it.
     ///
     /// # Errors
-    /// When the device failed, or gave a number that is none; `what` names the tensor.
-    pub fn read(tensor: Tensor<D>, what: &str) -> Result<Self> {
-        let shape = tensor.dims();
-        let data = tensor
-            .try_into_data()
-            .map_err(|e| Error::new(format!("{what}: {e}")))?;
-        let numbers = data.convert::<f32>().try_into_vec::<f32>();
-        let numbers = numbers.map_err(|e| Error::new(format!("{what}: {e:?}")))?;
+    /// When the device failed, or gave a number that is none.
+    pub(crate) fn of_device(
+        shape: [usize; D],
+        read: Result<Vec<f32>, ReadError>,
+        what: &str,
+    ) -> Result<Self> {
+        let numbers = read.map_err(|e| match e {
+            ReadError::OutOfMemory(e) => machine::out_of_memory(&e).context(what),
+            ReadError::Failed(words) => Error::new(format!("{what}: {words}")),
+        })?;
         if let Some(bad) = numbers.iter().find(|x| !x.is_finite()) {
             let message = format!("{what} holds {bad}: the network's numbers ran over");
             return Err(Error::new(message).hint(RAN_OVER));
@@ -175,13 +180,20 @@ impl<'a> Unpack<'a> {
 
 #[cfg(test)]
 mod tests {
+    use ldm_models::read::numbers;
+
     use super::*;
+
+    /// There and back.
+    fn back<const D: usize>(array: &Array<D>) -> Result<Array<D>> {
+        let tensor = array.tensor(&Device::flex(), DType::F32);
+        Array::of_device(array.shape, numbers(tensor), "the picture")
+    }
 
     #[test]
     fn an_array_comes_back_from_a_device_and_from_bytes() {
         let array = Array::new([1, 2, 3], vec![0.5, -1.0, 2.0, 1e-30, -0.0, 3.0]);
-        let tensor = array.tensor(&Device::flex(), DType::F32);
-        assert_eq!(Array::read(tensor, "it").unwrap(), array);
+        assert_eq!(back(&array).unwrap(), array);
         let bytes = Pack::default()
             .with("a", &array)
             .unwrap()
@@ -199,13 +211,8 @@ mod tests {
     #[test]
     fn a_number_that_is_none_is_refused() {
         let array = Array::new([2], vec![1.0, f32::NAN]);
-        let error = Array::read(array.tensor(&Device::flex(), DType::F32), "the picture");
-        assert!(
-            error
-                .unwrap_err()
-                .message()
-                .starts_with("the picture holds NaN")
-        );
+        let error = back(&array).unwrap_err();
+        assert!(error.message().starts_with("the picture holds NaN"));
     }
 
     #[test]

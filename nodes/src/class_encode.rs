@@ -3,7 +3,6 @@
 use burn::tensor::Tensor;
 use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
 
-use crate::array::Array;
 use crate::machine::Machine;
 use crate::values::{
     ClassEmbedder, ClassEmbedderAbout, Conditioning, ConditioningFacts, Entry, EntryFacts,
@@ -58,7 +57,7 @@ impl Node for ClassEncode {
         self.shape(embedder.about())?;
         let network = embedder.network(&machine, &ctx.reporter())?;
         let class = Tensor::from_data([self.class as i32], machine.device());
-        let tokens = Array::read(network.forward(class), "the class's token")?;
+        let tokens = machine.read(network.forward(class), "the class's token")?;
         Ok(Conditioning::from(Entry {
             tokens: Some(tokens),
             ..Entry::default()

@@ -10,7 +10,7 @@ use crate::fit;
 use crate::guidance::Guidance;
 use crate::machine::Machine;
 use crate::ready::Ready;
-use crate::sampling::{Sampling, at_its_field};
+use crate::sampling::{Asked, Sampling, at_its_field};
 use crate::values::{
     Conditioning, ConditioningFacts, Latent, LatentFacts, Mask, PictureFacts, Unet, UnetAbout,
 };
@@ -133,6 +133,7 @@ impl Node for Denoise {
             walk: self.walk(),
             guidance: self.guidance.with(self.cfg),
             seed: self.seed,
+            asked: Asked::choose(ctx, &sides, start.facts().batch),
         };
         let mask = mask.map(|mask| mask.resized([height, width]));
         let numbers = sampling.walk(&start.numbers, sides, mask.as_ref(), &reporter)?;

@@ -5,7 +5,6 @@ use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
 use ldm_models::tiles::{Lay, Tiles};
 use ldm_models::upscale::enlarge;
 
-use crate::array::Array;
 use crate::machine::Machine;
 use crate::values::{Image, PictureFacts, UpscaleAbout, UpscaleModel};
 
@@ -78,6 +77,6 @@ impl Node for ImageUpscale {
         let small = image.pixels().tensor(machine.device(), DType::F32);
         let step = |done: usize, all: usize| ctx.step(done as u64, all as u64);
         let large = enlarge(&network, config, &small, self.tiles()?, step)?;
-        Image::new(Array::read(large.clamp(0.0, 1.0), "the enlarged picture")?)
+        Image::new(machine.read(large.clamp(0.0, 1.0), "the enlarged picture")?)
     }
 }

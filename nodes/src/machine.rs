@@ -2,20 +2,33 @@
 //!
 //! Not here: which device there is and whether it works (`ldm_kernels::device`).
 
+use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Instant;
 
-use burn::tensor::{DType, Device};
+use burn::tensor::{DType, Device, Tensor};
+use ldm_engine::{Error, Relief, Reporter, Result};
 use ldm_models::device::{self, DeviceChoice, DeviceError, Isa, OpenDevice};
+use ldm_models::prepare;
+use ldm_models::read::OutOfMemory;
 use ldm_models::weights::Types;
 
-use crate::weights::Weights;
+use crate::array::Array;
+use crate::preparing::Preparing;
+use crate::reading::Reading;
+use crate::weights::{Weights, mebibytes};
 
-/// The device that nodes compute on, lent through the engine's `Extensions`.
+/// The device that nodes compute on, lent through the engine's `Extensions`. It is also the
+/// [`Relief`] of a run whose device runs out of memory.
 pub struct Machine {
     open: OpenDevice,
     precision: Precision,
     captures: bool,
     weights: Weights,
+    preparing: Arc<Preparing>,
+    pub(crate) reading: Reading,
 }
 
 /// The type of number of a UNet's weights, in which a GPU also computes; `--dtype`.
@@ -63,7 +76,8 @@ impl FromStr for Precision {
 
 impl Machine {
     /// Opens the device asked for, with at most `budget` bytes of weights. Without a
-    /// `precision` it is f32 on the CPU and f16 on a GPU.
+    /// `precision` it is f32 on the CPU and f16 on a GPU, which keeps its `kernels` in a folder,
+    /// where there is one.
     ///
     /// # Errors
     /// When a device is asked for by name and does not work, or an instruction set that the
@@ -73,7 +87,13 @@ impl Machine {
         isa: Isa,
         precision: Option<Precision>,
         budget: u64,
+        kernels: Option<&Path>,
     ) -> Result<Self, DeviceError> {
+        let preparing = Arc::new(Preparing::default());
+        if let Some(folder) = kernels {
+            let heard = preparing.clone();
+            prepare::keep(folder, move |what| heard.hear(what));
+        }
         let open = device::open(choice, isa)?;
         let usual = if open.name() == "cpu" {
             Precision::F32
@@ -86,6 +106,8 @@ impl Machine {
             precision,
             captures: false,
             weights: Weights::new(budget),
+            preparing,
+            reading: Reading::new(),
         })
     }
 
@@ -137,4 +159,44 @@ impl Machine {
     pub fn weights(&self) -> &Weights {
         &self.weights
     }
+
+    /// The node that is at work, through which a GPU that prepares kernels is told of.
+    pub(crate) fn at_work(&self, node: &Reporter) {
+        self.preparing.at_work(node);
+    }
+
+    /// Reads a tensor back from the device.
+    ///
+    /// # Errors
+    /// When the device failed, or gave a number that is none; `what` names the tensor.
+    pub(crate) fn read<const D: usize>(&self, x: Tensor<D>, what: &str) -> Result<Array<D>> {
+        Array::of_device(x.dims(), self.reading.numbers(x), what)
+    }
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Relief for Machine {
+    fn ran_out(&self, words: &str) -> Option<Error> {
+        OutOfMemory::told_by(words).map(|error| out_of_memory(&error))
+    }
+
+    /// Networks go, those of the failed work too: they may be half written. What the device's
+    /// allocator keeps for later goes back to the driver.
+    fn relieve(&self, since: Instant) -> Option<String> {
+        let rested = self.weights.clear(since);
+        self.device().memory_cleanup();
+        let words = || format!("{} of weights that rested were dropped", mebibytes(rested));
+        (rested > 0).then(words)
+    }
+}
+
+/// The error of work that found no memory, in any way.
+pub(crate) fn out_of_memory(error: &OutOfMemory) -> Error {
+    let hint = "make the picture or the batch smaller, or use `--device cpu`";
+    Error::out_of_memory(error.to_string()).hint(hint)
 }

@@ -95,9 +95,9 @@ impl Prompt<'_> {
         let encoded = prompt::encode(&network, &reader, &rows, self.clip_skip, device);
         let encoded = encoded.map_err(placed)?;
         let pooled = encoded.pooled.filter(|_| about.config.vector().is_some());
-        let read = |vector| Array::read(vector, "the text encoder's vector");
+        let read = |vector| machine.read(vector, "the text encoder's vector");
         Ok(Told {
-            tokens: Array::read(encoded.tokens, "the text encoder's output")?,
+            tokens: machine.read(encoded.tokens, "the text encoder's output")?,
             vector: pooled.map(read).transpose()?,
         })
     }

@@ -6,8 +6,8 @@ use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use burn::tensor::{DType, Tensor};
-use ldm_engine::{Error, Reporter, Result};
-use ldm_models::guidance::{Bare, Condition, Ground, Guidance, Guided, Keeping};
+use ldm_engine::{Ctx, Error, Reporter, Result, Way};
+use ldm_models::guidance::{Bare, Condition, Ground, Guidance, Guided, Keeping, OneByOne};
 use ldm_models::noise::Noise;
 use ldm_models::prediction::{Denoiser, Network};
 use ldm_models::sampler::{SampleError, Sampler, Seeded, Start, Walk};
@@ -27,12 +27,58 @@ pub(crate) struct Sampling<'a> {
     pub(crate) walk: Walk,
     pub(crate) guidance: Guidance,
     pub(crate) seed: u64,
+    pub(crate) asked: Asked,
+}
+
+/// How much the network is asked at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// All conditions that can share a call, of all pictures.
+    Together,
+    /// Each condition, of all pictures.
+    Apart,
+    /// Each condition of each picture.
+    OneByOne,
+}
+
+impl Asked {
+    /// How the network is asked for these sides of `batch` pictures: together, as long as the
+    /// device's memory does not run out. What that takes nobody knows, so `--memory` has no say.
+    pub(crate) fn choose(ctx: &Ctx<'_>, sides: &Sides, batch: usize) -> Self {
+        let conditions = sides.positive.len() + sides.negative.as_ref().map_or(0, Vec::len);
+        let mut all = vec![(Self::Together, "")];
+        if conditions > 1 {
+            all.push((Self::Apart, "with a call of the network for each condition"));
+        }
+        if batch > 1 {
+            let words = "with a call of the network for each condition of each picture";
+            all.push((Self::OneByOne, words));
+        }
+        let way = |(_, words): &(Self, &str)| Way {
+            bytes: 0,
+            words: (*words).to_owned(),
+            asked: None,
+        };
+        let ways: Vec<Way> = all.iter().map(way).collect();
+        all[ctx.way(&ways)].0
+    }
 }
 
 /// What the network is told.
 pub(crate) struct Sides {
     pub(crate) positive: Vec<Condition>,
     pub(crate) negative: Option<Vec<Condition>>,
+}
+
+impl Sides {
+    /// What it is told of picture `at` of a batch.
+    fn of_picture(&self, at: usize) -> Self {
+        let of = |side: &Vec<Condition>| side.iter().map(|one| one.of_picture(at)).collect();
+        Self {
+            positive: of(&self.positive),
+            negative: self.negative.as_ref().map(of),
+        }
+    }
 }
 
 impl Sampling<'_> {
@@ -56,27 +102,44 @@ impl Sampling<'_> {
             prediction: self.about.prediction,
             device: self.machine.device().clone(),
         };
-        let Sides { positive, negative } = sides;
         let said = Cell::new(false);
         let note = |text: &str| {
             if !said.replace(true) {
                 reporter.note(text);
             }
         };
-        let network = Typed {
+        let bare = Typed {
             network: self.network,
             compute: self.machine.types().compute,
             captures: self.machine.captures(),
             note: &note,
         };
-        let guided = Guided::new(network, ground, self.guidance, positive, negative)?;
+        let guided = |ground, sides: Sides| -> Result<_> {
+            let Sides { positive, negative } = sides;
+            let guided = Guided::new(bare, ground, self.guidance, positive, negative)?;
+            Ok(match self.asked {
+                Asked::Together => guided,
+                Asked::Apart | Asked::OneByOne => guided.apart(),
+            })
+        };
+        let network: Box<dyn Network + '_> = match self.asked {
+            Asked::Together | Asked::Apart => Box::new(guided(ground, sides)?),
+            Asked::OneByOne => {
+                let [batch, rest @ ..] = ground.shape;
+                let shape = [1, rest[0], rest[1], rest[2]];
+                let one = Ground { shape, ..ground };
+                let each = (0..batch).map(|at| guided(one.clone(), sides.of_picture(at)));
+                Box::new(OneByOne(each.collect::<Result<Vec<_>>>()?))
+            }
+        };
+        let network = &*network;
         let device = self.machine.device();
         let latent = start.tensor(device, DType::F32);
         let mask = mask.map(|mask| mask.tensor(device, DType::F32).unsqueeze_dim(1));
         let clean = match mask {
             Some(mask) if !self.sampler.paints_by_mask() => {
                 let keeping = Keeping {
-                    network: &guided,
+                    network,
                     schedule: &schedule,
                     prediction: self.about.prediction,
                     mask,
@@ -86,9 +149,9 @@ impl Sampling<'_> {
                 };
                 self.sample(&keeping, &schedule, latent.into(), reporter)?
             }
-            mask => self.sample(&guided, &schedule, Start { latent, mask }, reporter)?,
+            mask => self.sample(network, &schedule, Start { latent, mask }, reporter)?,
         };
-        Array::read(clean, "the denoised latent")
+        self.machine.read(clean, "the denoised latent")
     }
 
     fn sample(
@@ -117,6 +180,7 @@ impl Sampling<'_> {
 }
 
 /// The bare network, in the number type it computes in.
+#[derive(Clone, Copy)]
 struct Typed<'a> {
     network: &'a UNet,
     compute: DType,

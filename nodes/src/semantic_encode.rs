@@ -86,7 +86,7 @@ impl Node for SemanticEncode {
         let network = rescaler.network(&machine, &ctx.reporter())?;
         let channels = network.forward(hot.tensor(machine.device(), DType::F32));
         Ok(Conditioning::from(Entry {
-            channels: Some(Array::read(channels, "the map's channels")?),
+            channels: Some(machine.read(channels, "the map's channels")?),
             ..Entry::default()
         }))
     }

@@ -83,7 +83,8 @@ impl Node for VaeDecode {
         for item in 0..batch {
             let step = |done, all| ctx.step((item * all + done) as u64, (batch * all) as u64);
             let latent = latents.clone().narrow(0, item, 1);
-            pixels.extend_from_slice(decode(&network, latent, tiles, step)?.numbers());
+            let picture = decode((&machine, &network), latent, tiles, step)?;
+            pixels.extend_from_slice(picture.numbers());
         }
         Image::new(Array::new([batch, 3, height, width], pixels))
     }
@@ -91,14 +92,14 @@ impl Node for VaeDecode {
 
 /// The picture of one latent, from 0 to 1; `step` hears how many of how many parts are done.
 fn decode(
-    network: &Autoencoder,
+    (machine, network): (&Machine, &Autoencoder),
     latent: Tensor<4>,
     tiles: Option<Tiles>,
     mut step: impl FnMut(usize, usize) -> Result<()>,
 ) -> Result<Array<4>> {
     let finished = |decoded: Tensor<4>| {
         let decoded = (decoded * 0.5 + 0.5).clamp(0.0, 1.0);
-        Array::read(decoded, "the decoded picture")
+        machine.read(decoded, "the decoded picture")
     };
     match tiles {
         Some(tiles) => finished(network.decode_tiled(&latent, tiles, step)?),

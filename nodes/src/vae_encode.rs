@@ -112,7 +112,7 @@ pub(crate) fn encode(
     noise: Option<Tensor<4>>,
     scale: f64,
 ) -> Result<Array<4>> {
-    let batch = pictures.dims()[0];
+    let (machine, batch) = (ctx.extension::<Machine>()?, pictures.dims()[0]);
     let (mut numbers, mut shape) = (Vec::new(), [0; 4]);
     for item in 0..batch {
         let noise = noise.as_ref().map(|noise| noise.clone().narrow(0, item, 1));
@@ -122,7 +122,7 @@ pub(crate) fn encode(
             Some(tiles) => network.encode_tiled(&picture, noise, tiles, &mut step)?,
             None => network.encode(picture, noise),
         };
-        let latent = Array::read(latent * scale, "the encoded latent")?;
+        let latent = machine.read(latent * scale, "the encoded latent")?;
         numbers.extend_from_slice(latent.numbers());
         shape = latent.shape();
         if tiles.is_none() {

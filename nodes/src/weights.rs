@@ -5,6 +5,8 @@
 //! - What is held keeps to the budget: the least recently used goes first, and what a node
 //!   is using does not go. A network that cannot fit is an error that says so.
 //! - Work that says what it takes finds that much of the budget left, as far as networks rest.
+//! - Where a device's memory ran out all that rests goes, and what was read for the work that
+//!   failed: it may be half written.
 //!
 //! Not here: results (the engine's cache), which weights there are (`values`).
 
@@ -23,6 +25,7 @@ pub struct Weights {
 struct Held {
     identity: Identity,
     bytes: u64,
+    used: Instant,
     network: Arc<dyn Any + Send + Sync>,
 }
 
@@ -68,9 +71,20 @@ impl Weights {
         held.push(Held {
             identity,
             bytes,
+            used: Instant::now(),
             network: network.clone(),
         });
         Ok(network)
+    }
+
+    /// Drops all that no node is using; the answer is how many bytes of it had not been used
+    /// `since`.
+    pub fn clear(&self, since: Instant) -> u64 {
+        let mut held = self.lock();
+        let idle: Vec<usize> = idle(&held).map(|(at, _)| at).collect();
+        let dropped = idle.into_iter().rev().map(|at| held.remove(at));
+        let rested = dropped.filter(|one| one.used < since);
+        rested.map(|one| one.bytes).sum()
     }
 
     /// Drops what no node is using, least recently used first, until so much of the budget is
@@ -107,7 +121,8 @@ impl Weights {
 /// The network called `identity`, which counts as used now.
 fn find<N: Send + Sync + 'static>(held: &mut Vec<Held>, identity: Identity) -> Option<Arc<N>> {
     let at = held.iter().position(|one| one.identity == identity)?;
-    let found = held.remove(at);
+    let mut found = held.remove(at);
+    found.used = Instant::now();
     let network = Arc::clone(&found.network).downcast().ok();
     held.push(found);
     network
@@ -183,6 +198,20 @@ mod tests {
         pool.leave(1 << 40);
         assert_eq!(pool.bytes(), 3, "what is in use stays");
         drop(using);
+    }
+
+    #[test]
+    fn clearing_drops_all_that_is_idle_and_counts_what_rested() {
+        let pool = Weights::new(10);
+        ask(&pool, "a", 3).unwrap();
+        let using = ask(&pool, "b", 3).unwrap();
+        let since = Instant::now();
+        ask(&pool, "c", 4).unwrap();
+        assert_eq!(pool.clear(since), 3, "a rested, c was read for the work");
+        assert_eq!(pool.bytes(), 3, "what is in use stays");
+        assert!(ask(&pool, "c", 4).unwrap().1);
+        drop(using);
+        assert_eq!((pool.clear(since), pool.bytes()), (3, 0));
     }
 
     #[test]

@@ -202,7 +202,22 @@ fn the_cache_is_verified_swept_and_cleared() {
     let stat = lab.run(["cache", "stat"]);
     assert!(stat.out.contains("of 16.0 GiB"), "{}", stat.out);
     lab.graph(PICTURE, &["--cache-size", "10M"]).code(0);
+    let kernels = lab.path("cache/ldm-graph/kernels");
+    std::fs::create_dir_all(&kernels).expect("a folder");
+    for name in ["gpu.db", "gpu.db-wal", "mine.db"] {
+        std::fs::write(kernels.join(name), [0; 1024]).expect("a file");
+    }
+    let stat = lab.run(["cache", "stat"]).code(0).out.clone();
+    assert!(
+        stat.contains("2.0 KiB of a GPU's kernels besides"),
+        "{stat}"
+    );
     lab.run(["cache", "clear"]).code(0);
+    let left = std::fs::read_dir(&kernels).expect("what is left");
+    let left: Vec<_> = left
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    assert_eq!(left, ["mine.db"], "what is not ours stays");
     let ended = lab.graph(PICTURE, &["--json"]);
     assert_eq!(names(&done(&ended), "ran").len(), 7);
 }

@@ -8,7 +8,7 @@
 //! Not here: what comes next (`schedule`), what is told of it (`outbox`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crate::cache::Cache;
@@ -19,7 +19,7 @@ use crate::paths::{Writer, Written};
 use crate::plan::{Bound, Plan};
 use crate::run::Host;
 use crate::value::{Identity, Value};
-use std::sync::Arc;
+use crate::way::{self, Narrower, Narrowings};
 
 use super::outbox::Events;
 use super::schedule::Scheduler;
@@ -38,6 +38,7 @@ pub(super) struct RunJob {
     /// What comes in on all links, port by port.
     pub(super) inputs: Vec<Value>,
     pub(super) files: Vec<Identity>,
+    pub(super) narrowed: Arc<Narrowings>,
 }
 
 /// What came of a job.
@@ -60,6 +61,11 @@ pub(super) enum Outcome {
         wrote: Vec<Written>,
     },
     Failed(Error),
+    /// Memory ran out; it may go the narrower way, where there is one.
+    OutOfMemory {
+        error: Error,
+        narrower: Option<Narrower>,
+    },
     Panicked(String),
 }
 
@@ -185,18 +191,42 @@ fn perform(shared: &Shared<'_>, job: Job) -> Answer {
     }
 }
 
+/// Runs a node; once more when memory ran out and some of it was taken by what rested.
 fn run(shared: &Shared<'_>, job: RunJob) -> Outcome {
+    let start = Instant::now();
+    let first = attempt(shared, &job);
+    let (Outcome::OutOfMemory { .. }, Some(relief)) = (&first, &shared.host.relief) else {
+        return first;
+    };
+    let Some(words) = relief.relieve(start) else {
+        return first;
+    };
+    reporter(shared, job.node).note(format!("memory ran out; {words}, trying again"));
+    let start = Instant::now();
+    let second = attempt(shared, &job);
+    if let Outcome::OutOfMemory { .. } = second {
+        relief.relieve(start);
+    }
+    second
+}
+
+fn reporter(shared: &Shared<'_>, node: usize) -> Reporter {
+    Reporter {
+        node: shared.plan.nodes[node].name.clone(),
+        events: shared.events.clone(),
+        stop: shared.stop.clone(),
+    }
+}
+
+fn attempt(shared: &Shared<'_>, job: &RunJob) -> Outcome {
     if shared.stop.stops(&shared.plan.nodes[job.node].name) {
         return Outcome::Failed(Error::stopped());
     }
     let (planned, memory) = (&shared.plan.nodes[job.node], shared.host.memory);
-    let recipe = || crate::recipe::recipe(shared.plan, job.node, memory);
+    let recipe = || crate::recipe::recipe(shared.plan, job.node, &job.narrowed, memory);
+    let narrowed = job.narrowed.get(&job.node).map(|narrower| narrower.at);
     let mut ctx = Ctx {
-        reporter: Reporter {
-            node: planned.name.clone(),
-            events: shared.events.clone(),
-            stop: shared.stop.clone(),
-        },
+        reporter: reporter(shared, job.node),
         inputs: &job.inputs,
         reads: &job.bound.reads,
         read_identities: &job.files,
@@ -208,17 +238,36 @@ fn run(shared: &Shared<'_>, job: RunJob) -> Outcome {
         work: shared.host.work.as_deref(),
         threads: shared.host.threads.max(1),
         recipe: &recipe,
-        way: crate::way::known(planned, &job.bound, memory),
+        way: narrowed.or_else(|| way::known(planned, &job.bound, memory)),
         memory,
+        narrower: OnceLock::new(),
     };
     let result = catch_unwind(AssertUnwindSafe(|| job.bound.node.run(&mut ctx)));
-    match result {
-        Ok(Ok(values)) => Outcome::Gave {
-            values,
-            wrote: ctx.wrote,
+    let ran_out = |words: &str| shared.host.relief.as_ref()?.ran_out(words);
+    let error = match result {
+        Ok(Ok(values)) => {
+            return Outcome::Gave {
+                values,
+                wrote: ctx.wrote,
+            };
+        }
+        Ok(Err(error)) if error.is_out_of_memory() || error.is_stopped() => error,
+        Ok(Err(error)) => ran_out(error.message()).unwrap_or(error),
+        Err(panic) => {
+            let words = words(panic.as_ref());
+            match ran_out(&words) {
+                Some(error) => error,
+                None => return Outcome::Panicked(words),
+            }
+        }
+    };
+    // What has written something is not begun anew.
+    match error.is_out_of_memory() && ctx.wrote.is_empty() {
+        true => Outcome::OutOfMemory {
+            error,
+            narrower: ctx.narrower.into_inner(),
         },
-        Ok(Err(error)) => Outcome::Failed(error),
-        Err(panic) => Outcome::Panicked(words(panic.as_ref())),
+        false => Outcome::Failed(error),
     }
 }
 

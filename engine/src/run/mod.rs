@@ -5,6 +5,8 @@
 //! - One failing branch stops what hangs below it and nothing else; a panic in a node is caught
 //!   and reported as a bug of its kind.
 //! - A stop is obeyed at the next step; what had finished stays kept.
+//! - A node whose device ran out of memory goes on in a smaller way where it has one; its result
+//!   is stored under the key of that way alone.
 //! - Equal graphs give equal results whatever the number of threads.
 //!
 //! ```text
@@ -32,6 +34,7 @@ use crate::diagnostic::Diagnostic;
 use crate::event::{Done, Event};
 use crate::paths::Own;
 use crate::plan::Plan;
+use crate::relief::Relief;
 use crate::value::{Data, Value};
 
 pub use explain::{Fate, Outlook};
@@ -63,6 +66,8 @@ pub struct Host {
     pub extensions: Extensions,
     /// Where nodes on the device's lane do their work.
     pub within: Within,
+    /// What is done when the memory of a device runs out.
+    pub relief: Option<Arc<dyn Relief>>,
 }
 
 /// Does the work of a node on the device's lane: at once on that lane's thread, unless the
@@ -113,6 +118,7 @@ impl Default for Host {
             memory: u64::MAX,
             extensions: Extensions::default(),
             within: Within::default(),
+            relief: None,
         }
     }
 }

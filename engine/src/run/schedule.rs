@@ -2,6 +2,7 @@
 //! needs a lane is laid out as a job, and whoever has done it brings the answer.
 
 mod ending;
+mod narrow;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -12,14 +13,14 @@ use std::time::{Instant, SystemTime};
 use crate::cache::{Cache, Past, Record};
 use crate::diagnostic::Diagnostic;
 use crate::error::Error;
-use crate::event::{Event, NodeEvent, State};
+use crate::event::{Event, From, NodeEvent, State};
 use crate::key::KeyParts;
 use crate::kind::{Lane, Nature};
 use crate::literal::Lit;
 use crate::paths::{Writer, Written};
 use crate::plan::{Wire, bind};
 use crate::value::{Identity, Storage, Value};
-use crate::way;
+use crate::way::{self, Narrowings};
 
 use super::lanes::{Answer, Closing, Job, Outcome, RunJob, Shared, Table};
 use super::outbox::Events;
@@ -48,6 +49,7 @@ pub(super) struct Scheduler<'a> {
     closed: bool,
     failures: Vec<Diagnostic>,
     told: Vec<Event>,
+    narrowed: Arc<Narrowings>,
 }
 
 /// What waits on a lane.
@@ -154,6 +156,7 @@ impl<'a> Scheduler<'a> {
             closed: false,
             failures: Vec::new(),
             told: Vec::new(),
+            narrowed: Arc::default(),
         }
     }
 
@@ -235,6 +238,10 @@ impl<'a> Scheduler<'a> {
                 Outcome::Gave { values, wrote } => self.finish(node, values, wrote, seconds),
                 Outcome::Failed(error) if error.is_stopped() => self.cancel(node),
                 Outcome::Failed(error) => self.fail(node, &error, Some(seconds)),
+                Outcome::OutOfMemory { error, narrower } => match narrower {
+                    Some(narrower) => self.narrow(node, narrower),
+                    None => self.fail(node, &error, Some(seconds)),
+                },
                 Outcome::Panicked(words) => {
                     let kind = self.run.plan.nodes[node].kind.name;
                     let message = format!("{kind} panicked: {words}");
@@ -302,21 +309,30 @@ impl<'a> Scheduler<'a> {
         };
         let key = parts.key();
         self.slots[node].parts = Some(parts);
-        let found = match planned.kind.nature {
-            Nature::Volatile => None,
-            Nature::Pure => self.run.cache.find(&key),
-            Nature::Effect => self
-                .run
-                .cache
-                .find(&key)
-                .filter(|(r, _)| stands(self.run, r)),
-        };
-        let Some((record, from)) = found else {
+        let Some((record, from)) = self.known(planned.kind.nature, &key) else {
             return self.want(node);
         };
         if is_new {
             self.remember(node);
         }
+        self.keep(node, record, from);
+    }
+
+    /// What is known of a key, where it still holds.
+    fn known(&self, nature: Nature, key: &Identity) -> Option<(Arc<Record>, From)> {
+        match nature {
+            Nature::Volatile => None,
+            Nature::Pure => self.run.cache.find(key),
+            Nature::Effect => {
+                let found = self.run.cache.find(key);
+                found.filter(|(record, _)| stands(self.run, record))
+            }
+        }
+    }
+
+    /// The result of a node is known.
+    fn keep(&mut self, node: usize, record: Arc<Record>, from: From) {
+        let planned = &self.run.plan.nodes[node];
         let kept = NodeEvent {
             from: Some(from),
             ..NodeEvent::new(&planned.name, State::Kept)
@@ -439,29 +455,32 @@ impl<'a> Scheduler<'a> {
         if self.run.stop.is_ending() {
             return self.cancel(node);
         }
-        let planned = &self.run.plan.nodes[node];
         let Some(inputs) = self.values(node) else {
             return self.fail_absent(node);
         };
         self.correct_key(node, &inputs);
-        let because = self.because(node);
-        let slot = &mut self.slots[node];
-        slot.phase = Phase::Running;
-        let bound = slot.bound.clone().expect(SETTLED);
-        let job = RunJob {
-            node,
-            bound,
-            inputs,
-            files: slot.files.clone(),
-        };
-        if !slot.quiet {
+        if !self.slots[node].quiet {
             let running = NodeEvent {
-                because,
-                ..NodeEvent::new(&planned.name, State::Running)
+                because: self.because(node),
+                ..NodeEvent::new(&self.run.plan.nodes[node].name, State::Running)
             };
             self.tell(running);
         }
-        self.begin(planned.kind.lane, Job::Run(job));
+        self.launch(node, inputs);
+    }
+
+    /// Hands a node to its lane.
+    fn launch(&mut self, node: usize, inputs: Vec<Value>) {
+        let slot = &mut self.slots[node];
+        slot.phase = Phase::Running;
+        let job = RunJob {
+            node,
+            bound: slot.bound.clone().expect(SETTLED),
+            inputs,
+            files: slot.files.clone(),
+            narrowed: self.narrowed.clone(),
+        };
+        self.begin(self.run.plan.nodes[node].kind.lane, Job::Run(job));
     }
 
     /// A parent that was made again may have given another identity than its record said; then
@@ -509,11 +528,7 @@ impl<'a> Scheduler<'a> {
             made: now(),
         });
         if planned.kind.nature != Nature::Volatile {
-            let key = self.slots[node]
-                .parts
-                .as_ref()
-                .expect("started nodes have a key")
-                .key();
+            let key = self.key(node).expect("started nodes have a key");
             if let Some(keeper) = &self.keeper {
                 // The keeper is there until this scheduler is through.
                 let _ = keeper.send(Keep {
@@ -606,6 +621,10 @@ impl<'a> Scheduler<'a> {
         Some(Arc::new(KeyParts::new(kind, bound, links, files, numerics)))
     }
 
+    fn key(&self, node: usize) -> Option<Identity> {
+        Some(self.slots[node].parts.as_ref()?.key())
+    }
+
     /// Whether the parts of a last run's key are those of this one's, which need not be hashed
     /// again then.
     fn is_key(&self, node: usize, last: &KeyParts) -> bool {
@@ -619,6 +638,9 @@ impl<'a> Scheduler<'a> {
     /// What may change the bits of a node's result.
     fn numerics_of(&self, node: usize) -> Arc<str> {
         let (planned, memory) = (&self.run.plan.nodes[node], self.run.host.memory);
+        if let Some(narrower) = self.narrowed.get(&node) {
+            return way::with(&self.numerics, &narrower.way);
+        }
         let bound = self.slots[node].bound.as_ref().expect(SETTLED);
         way::numerics(planned, bound, &self.numerics, memory)
     }

@@ -8,13 +8,14 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use ldm_engine::{
     Cache, Choice, Ctx, Data, Diagnostics, Disk, Error, Event, Facts, Fate, Float, Graph, Host,
-    Identity, In, Int, Kinds, Node, Options, Outlook, Outputs, Plan, ReadPath, Report, Result, Run,
-    Source, Stop, Storage, Text, Way, WritePath, kind,
+    Identity, In, Int, Kinds, Node, Options, Outlook, Outputs, Plan, ReadPath, Relief, Report,
+    Result, Run, Source, State, Stop, Storage, Text, Way, WritePath, kind,
 };
 
 /// Words on a link, with a weight in bytes so that budgets can be tested.
@@ -540,7 +541,48 @@ impl Node for Fold {
         let words = ctx.get(&self.words);
         let ways = self.ways(words.0.len());
         let folded = format!("{} {}", words.0, ways[ctx.way(&ways)].words);
+        if let Ok(shortage) = ctx.extension::<Shortage>() {
+            shortage.strike()?;
+        }
         Ok(Words(folded, 8))
+    }
+}
+
+/// A device whose memory runs out, as often as it is told to.
+#[derive(Debug, Default)]
+pub struct Shortage {
+    /// How often it will.
+    pub times: AtomicUsize,
+    /// Whether by a panic.
+    pub panics: bool,
+    /// Books that rest in memory.
+    pub resting: AtomicUsize,
+}
+
+impl Shortage {
+    fn strike(&self) -> Result<()> {
+        let times = self.times.load(Ordering::SeqCst);
+        if times == 0 {
+            return Ok(());
+        }
+        self.times.store(times - 1, Ordering::SeqCst);
+        assert!(!self.panics, "cannot fold: no room");
+        Err(Self::error("cannot fold"))
+    }
+
+    fn error(words: &str) -> Error {
+        Error::out_of_memory(words).hint("fewer letters")
+    }
+}
+
+impl Relief for Shortage {
+    fn ran_out(&self, words: &str) -> Option<Error> {
+        words.ends_with("no room").then(|| Self::error(words))
+    }
+
+    fn relieve(&self, _since: Instant) -> Option<String> {
+        let resting = self.resting.swap(0, Ordering::SeqCst);
+        (resting > 0).then(|| format!("{resting} books went"))
     }
 }
 
@@ -682,6 +724,14 @@ impl Lab {
         ran
     }
 
+    /// Has the device run out of memory from here on as `shortage` says.
+    pub fn short(&mut self, shortage: Shortage) -> &mut Self {
+        self.host.extensions.insert(shortage);
+        let shortage: Option<Arc<Shortage>> = self.host.extensions.get();
+        self.host.relief = shortage.map(|shortage| shortage as Arc<dyn Relief>);
+        self
+    }
+
     /// All errors of the graph, as they would be printed.
     pub fn errors(&self) -> String {
         self.plan(&[]).expect_err("the graph is wrong").to_string()
@@ -729,6 +779,24 @@ impl Ran {
                 _ => unreachable!("only warnings are left"),
             })
             .collect()
+    }
+
+    /// What nodes said.
+    pub fn notes(&self) -> Vec<&str> {
+        let said = self.events.iter().filter_map(|event| match event {
+            Event::Note { message, .. } => Some(message.as_str()),
+            _ => None,
+        });
+        said.collect()
+    }
+
+    /// How often a node was told to begin.
+    pub fn begun(&self, node: &str) -> usize {
+        let begins = |event: &&Event| match event {
+            Event::Node(e) => *e.node == *node && e.state == State::Running,
+            _ => false,
+        };
+        self.events.iter().filter(begins).count()
     }
 
     pub fn because(&self, node: &str) -> Option<Cow<'static, str>> {

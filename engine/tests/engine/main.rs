@@ -13,6 +13,7 @@ mod lock;
 mod long;
 mod parts;
 mod properties;
+mod relief;
 mod running;
 mod same;
 mod tidy;

@@ -128,7 +128,9 @@ fn attention_of_bf16_agrees_with_the_reference_and_on_any_number_of_threads() {
     }
 }
 
+/// Whether the kernels of the CPU multiply bf16: their set ends the names of what is used.
 fn multiplies_bf16() -> bool {
     let open = device::open(DeviceChoice::Cpu, Isa::Auto).expect("a CPU");
-    open.multiplies_bf16()
+    let (sets, _) = open.numerics().split_once(" kernels ").expect("its sets");
+    sets.ends_with("+bf16")
 }

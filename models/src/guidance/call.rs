@@ -19,11 +19,18 @@ const MOST_REPEATS: usize = 4;
 /// memory that happens to be free, for what shares a call may change bits.
 const MOST_PLACES: usize = 16 * 64 * 64;
 
-/// Parts in groups that share a call, in order.
-pub(super) fn groups(parts: impl Iterator<Item = Rc<Part>>, batch: usize) -> Vec<Vec<Rc<Part>>> {
+/// Parts in groups that share a call, in order; none does where they are to be `apart`.
+pub(super) fn groups(
+    parts: impl Iterator<Item = Rc<Part>>,
+    batch: usize,
+    apart: bool,
+) -> Vec<Vec<Rc<Part>>> {
     let mut groups: Vec<Vec<Rc<Part>>> = Vec::new();
     for part in parts {
-        match groups.iter_mut().find(|group| joins(group, &part, batch)) {
+        match groups
+            .iter_mut()
+            .find(|group| !apart && joins(group, &part, batch))
+        {
             Some(group) => group.push(part),
             None => groups.push(vec![part]),
         }

@@ -44,12 +44,40 @@ impl Default for Condition {
 }
 
 impl Condition {
+    /// What is said of picture `at` of a batch: its rows of all that has a row for each.
+    #[must_use]
+    pub fn of_picture(&self, at: usize) -> Self {
+        let hint = |hint: &Arc<ControlHint>| match hint.hint.dims()[0] {
+            1 => hint.clone(),
+            _ => Arc::new(ControlHint {
+                hint: row(&hint.hint, at),
+                ..ControlHint::clone(hint)
+            }),
+        };
+        Self {
+            tokens: self.tokens.as_ref().map(|x| row(x, at)),
+            channels: self.channels.as_ref().map(|x| row(x, at)),
+            vector: self.vector.as_ref().map(|x| row(x, at)),
+            mask: self.mask.as_ref().map(|x| row(x, at)),
+            controls: self.controls.iter().map(hint).collect(),
+            ..*self
+        }
+    }
+
     /// Tokens only, as text gives them: `[1 or b, n, d]`.
     pub fn tokens(tokens: Tensor<3>) -> Self {
         Self {
             tokens: Some(tokens),
             ..Self::default()
         }
+    }
+}
+
+/// Row `at` of `x [1 or b, ..]`, as `[1, ..]`.
+fn row<const D: usize>(x: &Tensor<D>, at: usize) -> Tensor<D> {
+    match x.dims()[0] {
+        1 => x.clone(),
+        _ => x.clone().narrow(0, at, 1),
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! Promises
 //! - Conditions that can share a call do, `[negative, positive]` as in CompVis; which ones
-//!   follows from shapes alone.
+//!   follows from shapes alone, unless each is to have a call of its own.
 //! - At `cfg` 1, and without a negative side, only the positive one runs.
 //! - A lone condition of the whole latent predicts what the network predicts, bit for bit,
 //!   whatever its strength.
@@ -20,6 +20,7 @@ mod bare;
 mod call;
 mod condition;
 mod control;
+mod each;
 mod error;
 mod keep;
 mod mean;
@@ -32,6 +33,7 @@ pub use area::Area;
 pub use bare::Bare;
 pub use condition::{Condition, Span};
 pub use control::{ControlHint, ControlModel, Steer};
+pub use each::OneByOne;
 pub use error::GuidanceError;
 pub use keep::Keeping;
 
@@ -122,6 +124,8 @@ pub struct Guided<N: Bare> {
     guidance: Guidance,
     /// The positive side is the last.
     sides: Vec<Vec<Rc<Part>>>,
+    /// Whether no two conditions share a call.
+    apart: bool,
     calls: RefCell<Calls<N::Heard>>,
 }
 
@@ -175,8 +179,18 @@ impl<N: Bare> Guided<N> {
             ground,
             guidance,
             sides,
+            apart: false,
             calls: RefCell::new(none),
         })
+    }
+
+    /// Calls the network for each condition by itself: slower, in less memory.
+    #[must_use]
+    pub fn apart(self) -> Self {
+        Self {
+            apart: true,
+            ..self
+        }
     }
 
     /// What each side says of `x` at `t`.
@@ -218,7 +232,7 @@ impl<N: Bare> Guided<N> {
         let parts = self.sides.iter().flatten();
         let parts = parts.filter(|part| part.counts(left)).cloned();
         let shape = self.ground.shape;
-        let groups = call::groups(parts, shape[0]).into_iter();
+        let groups = call::groups(parts, shape[0], self.apart).into_iter();
         groups
             .map(|group| Call::new(&self.network, group, shape, left))
             .collect()

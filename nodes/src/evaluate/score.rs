@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::array::Array;
 use crate::machine::Machine;
-use crate::sampling::{Sampling, Sides};
+use crate::sampling::{Asked, Sampling, Sides};
 use crate::values::{TextEncoder, Unet, Vae};
 
 /// Pictures a network call.
@@ -51,6 +51,7 @@ impl Painter<'_> {
                 walk: self.walk,
                 guidance: Guidance::Plain { cfg: self.cfg },
                 seed: seed.wrapping_add(batch as u64),
+                asked: Asked::Together,
             };
             let shape = [texts.len(), about.config.embed_dim(), side, side];
             let start = Array::new(shape, vec![0.0; shape.iter().product()]);
@@ -61,7 +62,8 @@ impl Painter<'_> {
             };
             let latent = sampling.walk(&start, sides, None, self.reporter)?;
             let latent = latent.tensor(self.machine.device(), DType::F32);
-            let decoded = Array::read(vae.decode(latent / about.scale), "the decoded pictures")?;
+            let decoded = vae.decode(latent / about.scale);
+            let decoded = self.machine.read(decoded, "the decoded pictures")?;
             let one = 3 * self.size * self.size;
             pictures.extend(
                 decoded
@@ -122,7 +124,7 @@ pub(super) fn rebuild(painter: &Painter<'_>, data: &dyn train::Dataset) -> Resul
         let x = TensorData::new(pixels.clone(), shape);
         let x = Tensor::from_data(x, (painter.machine.device(), DType::F32));
         let rebuilt = vae.decode(vae.encode(x, None)).clamp(-1.0, 1.0);
-        let rebuilt = Array::read(rebuilt, "the rebuilt pictures")?;
+        let rebuilt = painter.machine.read(rebuilt, "the rebuilt pictures")?;
         let pairs = pixels.chunks(one).zip(rebuilt.numbers().chunks(one));
         figures.extend(pairs.map(|(wanted, found)| psnr(wanted, found, 2.0)));
         painter

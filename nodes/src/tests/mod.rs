@@ -9,6 +9,7 @@ mod first_stages;
 mod list;
 mod pairings;
 mod pictures;
+mod shortage;
 mod sizes;
 mod steering;
 mod texts;
@@ -61,7 +62,7 @@ pub(super) const MODEL: &str = r#"
 impl Lab {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let machine = Machine::open(DeviceChoice::Cpu, Isa::Auto, None, 1 << 30).unwrap();
+        let machine = Machine::open(DeviceChoice::Cpu, Isa::Auto, None, 1 << 30, None).unwrap();
         make_model(
             &folder.path().join("weights/text"),
             &Tiny::default(),
@@ -91,7 +92,7 @@ impl Lab {
 
     /// Makes another model beside the first.
     pub(super) fn model(&self, name: &str, tiny: &Tiny) {
-        let machine = Machine::open(DeviceChoice::Cpu, Isa::Auto, None, 1 << 30).unwrap();
+        let machine = Machine::open(DeviceChoice::Cpu, Isa::Auto, None, 1 << 30, None).unwrap();
         make_model(
             &self.folder.path().join("weights").join(name),
             tiny,
@@ -101,7 +102,7 @@ impl Lab {
 
     /// Makes a model of a text encoder alone, with CLIP's vocabulary.
     pub(super) fn text_model(&self, name: &str, config: TextConfig) {
-        let machine = Machine::open(DeviceChoice::Cpu, Isa::Auto, None, 1 << 30).unwrap();
+        let machine = Machine::open(DeviceChoice::Cpu, Isa::Auto, None, 1 << 30, None).unwrap();
         let folder = self.folder.path().join("weights").join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let network = config.init(machine.device(), 3).unwrap();

@@ -26,7 +26,7 @@ fn numbers(report: &ldm_engine::Report, name: &str) -> Vec<f32> {
 }
 
 /// The mean of the differences, in standard deviations of `b`.
-fn off(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn off(a: &[f32], b: &[f32]) -> f32 {
     let mean = |x: &mut dyn Iterator<Item = f32>| x.sum::<f32>() / b.len() as f32;
     let middle = mean(&mut b.iter().copied());
     let var = mean(&mut b.iter().map(|x| (x - middle) * (x - middle)));

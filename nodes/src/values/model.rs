@@ -248,6 +248,7 @@ impl<A: About> Model<A> {
         machine: &Machine,
         reporter: &Reporter,
     ) -> Result<Arc<A::Module>> {
+        machine.at_work(reporter);
         let types = self.about.types(machine.types());
         let held = Identity::of(&[&self.identity.0, format!("{types:?} {aim:?}").as_bytes()]);
         if let Some(network) = machine.weights().held(held) {
