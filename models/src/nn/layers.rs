@@ -155,6 +155,14 @@ impl Conv {
         kernels::conv2d_onto(x, weight, Some(bias), self.stride, self.padding, onto)
     }
 
+    /// [`Conv::forward`], of stride 1 and without a border, of `xs` whose channels stand one behind
+    /// the other, which are not copied into one where the kernel is 1×1
+    pub fn forward_joined(&self, xs: [Tensor<4>; 2]) -> Tensor<4> {
+        debug_assert!(self.stride == 1 && self.padding == Padding::same(0));
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        kernels::conv2d_joined(xs, weight, Some(bias))
+    }
+
     /// [`Conv::forward`], of stride 1, over [`upsample`](super::upsample) of `x`, which is not
     /// made: `x [b, in, h, w]` → `[b, out, 2h, 2w]`
     pub fn forward_doubled(&self, x: Tensor<4>) -> Tensor<4> {
@@ -197,6 +205,12 @@ impl GroupNorm {
     /// The norm, then SiLU, in one pass. `x [b, c, h, w]` → the same shape
     pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
         kernels::group_norm_silu(x, self.gamma.val(), self.beta.val(), self.groups, self.eps)
+    }
+
+    /// [`GroupNorm::forward_silu`] of `xs` whose channels stand one behind the other
+    pub fn forward_silu_joined(&self, xs: [Tensor<4>; 2]) -> Tensor<4> {
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        kernels::group_norm_silu_joined(xs, gamma, beta, self.groups, self.eps)
     }
 }
 

@@ -84,7 +84,6 @@ impl ResBlock {
     /// `x [b, c_in, h, w]`, `t [b, c_time]` → `[b, c_out, h, w]`, the size kept, halved or
     /// doubled
     pub(super) fn forward(&self, x: Tensor<4>, t: Tensor<2>) -> Tensor<4> {
-        let t = self.time.forward(t).unsqueeze_dims(&[2, 3]); // [b, c_out or twice, 1, 1]
         let h = self.size.of(self.norm1.forward_silu(x.clone()));
         let h = self.told(h, t);
         let x = self.size.of(x);
@@ -95,8 +94,19 @@ impl ResBlock {
         self.conv2.forward_onto(h, x)
     }
 
+    /// [`ResBlock::forward`] of `xs`, the channels of the first before those of the second: they
+    /// are not copied into one where the block makes a skip of them anyway.
+    pub(super) fn forward_joined(&self, xs: [Tensor<4>; 2], t: Tensor<2>) -> Tensor<4> {
+        let (Some(skip), Size::Kept) = (&self.skip, self.size) else {
+            return self.forward(Tensor::cat(xs.into(), 1), t);
+        };
+        let h = self.told(self.norm1.forward_silu_joined(xs.clone()), t);
+        self.conv2.forward_onto(h, skip.forward_joined(xs))
+    }
+
     /// The first convolution, the second norm, the timestep before it or after it, and the SiLU.
-    fn told(&self, h: Tensor<4>, t: Tensor<4>) -> Tensor<4> {
+    fn told(&self, h: Tensor<4>, t: Tensor<2>) -> Tensor<4> {
+        let t = self.time.forward(t).unsqueeze_dims(&[2, 3]); // [b, c_out or twice, 1, 1]
         if !self.scale_shift {
             return self.norm2.forward_silu(self.conv1.forward_onto(h, t));
         }

@@ -71,7 +71,15 @@ impl Block {
 
     /// `x [b, c_in, h, w]` → `[b, c_out, h, w]`
     pub(super) fn forward(&self, x: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
-        let h = self.res.forward(x, moment.time.clone());
+        self.attended(self.res.forward(x, moment.time.clone()), moment)
+    }
+
+    /// [`Block::forward`] of `xs`, the channels of the first before those of the second
+    pub(super) fn forward_joined(&self, xs: [Tensor<4>; 2], moment: &mut Moment<'_>) -> Tensor<4> {
+        self.attended(self.res.forward_joined(xs, moment.time.clone()), moment)
+    }
+
+    fn attended(&self, h: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
         match &self.attention {
             Some(attention) => attention.forward(h, moment),
             None => h,

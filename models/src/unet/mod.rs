@@ -184,7 +184,7 @@ impl UNet {
                 let skip = skips
                     .pop()
                     .expect("one skip was kept for each block on the way up");
-                h = block.forward(Tensor::cat(vec![h, skip], 1), &mut moment);
+                h = block.forward_joined([h, skip], &mut moment);
             }
             if let Some(resample) = &level.resample {
                 h = resample.double(h, &moment); // [b, c, 2h, 2w]
