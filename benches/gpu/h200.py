@@ -60,7 +60,7 @@ MODELS = {"sd15": 512, "sdxl": 1024}
 NETWORKS = ("unet", "vae", "picture")
 PROGRAMS = ("ours", "eager", "channels_last", "compile")
 # Seconds that a program gets from its start to its last answer, and without which it is not begun.
-MOST = {"ours": 150.0, "eager": 60.0, "channels_last": 60.0, "compile": 200.0}
+MOST = {"ours": 200.0, "eager": 60.0, "channels_last": 60.0, "compile": 300.0}
 LEAST = {"ours": 20.0, "eager": 15.0, "channels_last": 15.0, "compile": 60.0}
 MAKING = (90.0, 30.0)
 
@@ -89,7 +89,8 @@ def main():
             unpack(options, room)
         find_cuda()
         results = {"device": options.device, "dtype": options.dtype}
-        results["machine"] = cpu.machine(options)
+        with contextlib.suppress(OSError):  # git may not be there
+            results["machine"] = cpu.machine(options)
         results["ceilings"] = once("ceilings.py", [options.device], clock.grant(60.0, 10.0))
         keep(results, options)
         bench = Bench(options, room, clock, results)

@@ -124,7 +124,7 @@ def profile(told, most=12):
         name = kind(one["kernel"])
         seconds, launches = kinds.get(name, (0.0, 0))
         kinds[name] = (seconds + one["seconds"], launches + one["launches"])
-    lines = [f"{total * 1e3:.2f} ms of device time, {sum(n for _, n in kinds.values())} launches"]
+    lines = [f"{total * 1e3:.2f} ms, {sum(n for _, n in kinds.values())} launches"]
     for name, (seconds, launches) in sorted(kinds.items(), key=lambda item: -item[1][0]):
         lines.append(f"  {100 * seconds / total:5.1f} %  {launches:5}  {name}")
     for one in told[:most]:

@@ -44,7 +44,7 @@ class Rows(unittest.TestCase):
         told = [{"kernel": "conv", "launches": 3, "seconds": 0.003}]
         told.append({"kernel": "gemm", "launches": 1, "seconds": 0.001})
         lines = rows.profile(told)
-        self.assertEqual(lines[0], "4.00 ms of device time, 4 launches")
+        self.assertEqual(lines[0], "4.00 ms, 4 launches")
         self.assertIn(" 75.0 %      3  convolution", lines[1])
         self.assertEqual(rows.profile([]), ["no kernel was told"])
 
