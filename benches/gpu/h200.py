@@ -203,7 +203,10 @@ class Bench:
     def __init__(self, options, room, clock, results):
         self.options, self.room, self.clock, self.results = options, room, clock, results
         self.made = {}
-        self.device_memory = DeviceMemory() if options.device == "cuda" else None
+        self.device_memory = None
+        if options.device == "cuda":
+            with contextlib.suppress(Exception):  # without NVML all but this is measured
+                self.device_memory = DeviceMemory()
 
     def task(self, model, network, program):
         row = self.results.setdefault(f"{model}_{network}", {})
@@ -267,7 +270,8 @@ class Bench:
                     self.profiled(title, program.ask("profile")["profile"])
         finally:
             ended = program.stop()
-        peak = peak or {"peak": ended["anonymous"]}
+        if self.options.device == "cpu":
+            peak = {"peak": ended["anonymous"]}
         return ended | row | peak
 
     def profiled(self, title, told):
@@ -305,9 +309,12 @@ class Bench:
         before = self.device_memory.begin() if self.device_memory else 0
         events = Events(words, options, seconds)
         row = pictures_of(events.told)
-        peak = self.device_memory.most - before if self.device_memory else events.anonymous
+        if self.device_memory:
+            row["peak"] = self.device_memory.most - before
+        if options.device == "cpu":
+            row["peak"] = events.anonymous
         (output / "1.png").rename(output / "picture.png")
-        return row | {"peak": peak}
+        return row
 
 
 def pictures_of(events):
