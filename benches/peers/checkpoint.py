@@ -32,30 +32,46 @@ def make(folder):
 
 def networks(folder):
     import torch
-    from safetensors.torch import save_file
 
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "reference"))
-    import parity
-
+    parity = reference()
     with torch.no_grad():
         parts, schedule = parity.sd15(True)
         parity.fill(parts, True)
+    write(folder, "sd15", parts, schedule)
+
+
+def reference():
+    """tests/reference/parity.py as a module."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "reference"))
+    import parity
+
+    return parity
+
+
+def write(folder, name, parts, schedule):
+    """`parts` of parity.py's model `name` as diffusers keeps them, in the type that they have."""
+    from safetensors.torch import save_file
+
+    parity = reference()
     for part, module in parts.items():
-        text = part == "text_encoder"
-        state = {key: value.contiguous() for key, value in module.state_dict().items()}
+        text = part.startswith("text_encoder")
+        state = {key: value.contiguous().cpu() for key, value in module.state_dict().items()}
         state = {key: value for key, value in state.items() if value.is_floating_point()}
         inside = folder / part
         inside.mkdir(parents=True, exist_ok=True)
-        name = "model" if text else "diffusion_pytorch_model"
+        file = "model" if text else "diffusion_pytorch_model"
         state = parity.clip_names(state) if text else state
-        save_file(state, str(inside / f"{name}.safetensors"), metadata={"format": "pt"})
+        save_file(state, str(inside / f"{file}.safetensors"), metadata={"format": "pt"})
         (inside / "config.json").write_text(parity.config_of(module))
-    parity.clip_tokenizer(folder / "tokenizer").save_pretrained(str(folder / "tokenizer"))
     schedule.save_pretrained(str(folder / "scheduler"))
-    index = json.loads(parity.index_of("sd15", parts))
-    index |= {"tokenizer": ["transformers", "CLIPTokenizer"]}
-    index |= {"scheduler": ["diffusers", "DDIMScheduler"], "safety_checker": [None, None]}
-    index |= {"feature_extractor": [None, None], "requires_safety_checker": False}
+    index = json.loads(parity.index_of(name, parts)) | {"scheduler": ["diffusers", "DDIMScheduler"]}
+    for part, pad in (("tokenizer", None), ("tokenizer_2", "!")):
+        if part.replace("tokenizer", "text_encoder") in parts:
+            parity.clip_tokenizer(folder / part, pad).save_pretrained(str(folder / part))
+            index[part] = ["transformers", "CLIPTokenizer"]
+    if name == "sd15":
+        index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
+        index["requires_safety_checker"] = False
     (folder / "model_index.json").write_text(json.dumps(index, indent=1))
 
 

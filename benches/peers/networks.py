@@ -355,10 +355,13 @@ class Program:
         self.said.seek(0)
         raise Missing(f"failed ({self.process.returncode}): {last_line(self.said.read())}")
 
-    def measure(self):
+    def ask(self, line):
         with contextlib.suppress(BrokenPipeError):  # then there is no answer either
-            self.process.stdin.write("measure\n")
-        return self.answer()["seconds"]
+            self.process.stdin.write(line + "\n")
+        return self.answer()
+
+    def measure(self):
+        return self.ask("measure")["seconds"]
 
     def stop(self):
         with contextlib.suppress(BrokenPipeError):

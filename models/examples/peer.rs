@@ -1,14 +1,21 @@
-//! Networks of a checkpoint, run when told to: our side of `benches/peers/networks.py`.
+//! Networks of a checkpoint, run when told to: our side of `benches/peers/networks.py` and of
+//! `benches/gpu/`.
 //!
 //! ```text
-//! peer FOLDER unet|vae|clip f32|bf16|f16 THREADS INPUTS OUTPUT
+//! peer FOLDER unet|vae|clip f32|bf16|f16 THREADS INPUTS OUTPUT [cpu|cuda|cuda:N]
 //! ```
 //!
-//! FOLDER is a Stable Diffusion 1 as diffusers writes it. INPUTS is a safetensors file that holds,
-//! all in f32, `latent [b, 4, h, w]`, `t [b]` and `context [b, n, 768]`; `z [b, 4, h, w]`; or
-//! `ids [b, 77]`. The network is loaded, run once, and its result written to OUTPUT as `out`. Then
-//! `{"ready": SECONDS, …}` is printed, and for every line on stdin it runs again and prints
-//! `{"seconds": …}`.
+//! FOLDER is a Stable Diffusion 1 or XL as diffusers writes it. INPUTS is a safetensors file that
+//! holds, all in f32, `latent [b, 4, h, w]`, `t [b]`, `context [b, n, d]` and for XL
+//! `label [b, v]`; `z [b, 4, h, w]`; or `ids [b, 77]`. The network is loaded, run once, and its
+//! result written to OUTPUT as `out`. Then `{"ready": SECONDS, …}` is printed, and every line on
+//! stdin is answered by one:
+//!
+//! - `profile`: it runs again, and the kernels that this launched on a GPU are told.
+//! - `measure N`, or any other for one: it runs N times; `{"seconds": MEDIAN, "times": [, …]}`.
+//!
+//! A time ends when the device has done all. On a GPU each answer has `device_bytes`, what burn's
+//! allocator has taken of its memory.
 
 use std::io::{BufRead, Write};
 use std::ops::ControlFlow;
@@ -18,7 +25,7 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use ldm_models::autoencoder::Autoencoder;
-use ldm_models::device::{self, DeviceChoice, Isa};
+use ldm_models::device::{self, DeviceChoice, Isa, OpenDevice};
 use ldm_models::text::{ClipText, TextNetwork};
 use ldm_models::unet::{Told, UNet};
 use ldm_models::weights::folder::{self, Files, Found, Place, Wanted};
@@ -31,54 +38,125 @@ type Failed = Box<dyn std::error::Error>;
 #[global_allocator]
 static MEMORY: ldm_models::memory::Large = ldm_models::memory::Large;
 
+const USAGE: &str = "peer FOLDER unet|vae|clip f32|bf16|f16 THREADS INPUTS OUTPUT [DEVICE]";
+
 fn main() -> Result<(), Failed> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let [checkpoint, network, dtype, threads, inputs, output] = words[..] else {
-        return Err("peer FOLDER unet|vae|clip f32|bf16|f16 THREADS INPUTS OUTPUT".into());
+    let (words, device) = match words[..] {
+        [ref six @ .., device] if six.len() == 6 => (six.to_vec(), device),
+        _ => (words, "cpu"),
     };
+    let [checkpoint, network, dtype, threads, inputs, output] = words[..] else {
+        return Err(USAGE.into());
+    };
+    let choice: DeviceChoice = device.parse()?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?);
     pool.build_global()?;
-    // As the program does with `--dtype` on the CPU.
-    let types = Types {
-        weights: match dtype {
-            "bf16" => DType::BF16,
-            "f16" => DType::F16,
-            _ => DType::F32,
-        },
-        compute: DType::F32,
-    };
     let work = || -> Result<(), String> {
+        let told = |error: Failed| error.to_string();
+        let device = device::open(choice, Isa::Auto).map_err(|error| error.to_string())?;
         let start = Instant::now();
-        let network = Network::load(Path::new(checkpoint), network, types, Path::new(inputs));
-        let network = network.map_err(|error| error.to_string())?;
+        let from = From {
+            checkpoint: Path::new(checkpoint),
+            inputs: Path::new(inputs),
+            types: types(dtype, &device),
+            device: device.device().clone(),
+        };
+        let network = Network::load(&from, network).map_err(told)?;
         let loaded = start.elapsed().as_secs_f64();
-        serve(&network, loaded, Path::new(output)).map_err(|error| error.to_string())
+        serve(&network, &device, loaded, Path::new(output)).map_err(told)
     };
     Ok(rayon::scope(|_| work())?)
 }
 
+/// As the program does with `--dtype`: the CPU computes in f32.
+fn types(dtype: &str, device: &OpenDevice) -> Types {
+    let weights = match dtype {
+        "bf16" => DType::BF16,
+        "f16" => DType::F16,
+        _ => DType::F32,
+    };
+    let compute = match device.name() {
+        "cpu" => DType::F32,
+        _ => weights,
+    };
+    Types { weights, compute }
+}
+
 /// Answers until stdin ends.
 #[allow(clippy::print_stdout)] // What it measures is what it is for.
-fn serve(network: &Network, loaded: f64, output: &Path) -> Result<(), Failed> {
-    let start = Instant::now();
-    let result = network.run();
-    let first = start.elapsed().as_secs_f64();
+fn serve(network: &Network, open: &OpenDevice, loaded: f64, output: &Path) -> Result<(), Failed> {
+    let device = open.device();
+    let (first, result) = timed(network, device)?;
     let mut writer = TensorWriter::default();
     writer.tensor("out", &result);
     writer.write(output, SaveAs::F32)?;
+    drop(result);
     let isa = ldm_models::bench::isa();
-    println!("{{\"ready\": {loaded:.3}, \"first\": {first:.4}, \"isa\": \"{isa}\"}}");
+    let told = format!("\"ready\": {loaded:.3}, \"first\": {first:.4}, \"isa\": \"{isa}\"");
+    println!(
+        "{{{told}, \"device\": \"{}\"{}}}",
+        open.name(),
+        memory(device)
+    );
     for line in std::io::stdin().lock().lines() {
-        line?;
-        let start = Instant::now();
-        let result = network.run();
-        let seconds = start.elapsed().as_secs_f64();
-        drop(result);
-        println!("{{\"seconds\": {seconds:.5}}}");
+        let line = line?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let answer = match words[..] {
+            ["profile"] => profile(network, device),
+            ["measure", count] => times(network, device, count.parse()?)?,
+            _ => times(network, device, 1)?,
+        };
+        println!("{{{answer}{}}}", memory(device));
         std::io::stdout().flush()?;
     }
     Ok(())
+}
+
+/// Seconds until the device has done all, and the result.
+fn timed(network: &Network, device: &Device) -> Result<(f64, Tensor<4>), Failed> {
+    let start = Instant::now();
+    let result = network.run();
+    device.sync()?;
+    Ok((start.elapsed().as_secs_f64(), result))
+}
+
+fn times(network: &Network, device: &Device, count: usize) -> Result<String, Failed> {
+    let each = (0..count.max(1)).map(|_| Ok(timed(network, device)?.0));
+    let mut times = each.collect::<Result<Vec<f64>, Failed>>()?;
+    let told: Vec<String> = times.iter().map(|time| format!("{time:.6}")).collect();
+    times.sort_by(f64::total_cmp);
+    let median = times[times.len() / 2];
+    let told = told.join(", ");
+    Ok(format!("\"seconds\": {median:.6}, \"times\": [{told}]"))
+}
+
+/// Device time by kernel.
+fn profile(network: &Network, device: &Device) -> String {
+    let launched = ldm_models::bench::profile(device, || drop(network.run()));
+    let told = launched.iter().map(|one| {
+        let (launches, seconds) = (one.launches, one.seconds);
+        let kernel = &one.kernel;
+        format!("{{\"kernel\": {kernel:?}, \"launches\": {launches}, \"seconds\": {seconds:.7}}}")
+    });
+    format!("\"profile\": [{}]", told.collect::<Vec<_>>().join(", "))
+}
+
+/// The most that burn's allocator tells of; nothing on the CPU.
+fn memory(device: &Device) -> String {
+    let usage = device.memory_pool_usage();
+    usage.map_or_else(String::new, |usage| {
+        format!(", \"device_bytes\": {}", usage.bytes_reserved)
+    })
+}
+
+/// What a network is loaded from, and to where.
+struct From<'a> {
+    checkpoint: &'a Path,
+    inputs: &'a Path,
+    types: Types,
+    device: Device,
 }
 
 /// A network with what it is run on.
@@ -90,27 +168,32 @@ enum Network {
 }
 
 impl Network {
-    fn load(checkpoint: &Path, name: &str, types: Types, inputs: &Path) -> Result<Self, Failed> {
-        let open = device::open(DeviceChoice::Cpu, Isa::Auto)?;
-        let (device, files) = (open.device(), Disk(checkpoint.to_path_buf()));
+    fn load(from: &From<'_>, name: &str) -> Result<Self, Failed> {
+        let (device, types) = (&from.device, from.types);
+        let files = Disk(from.checkpoint.to_path_buf());
         let found = Found::look(&files, Wanted::ALL, None)?;
-        let inputs = TensorFile::open(inputs)?;
+        let inputs = TensorFile::open(from.inputs)?;
         match name {
             "unet" => {
                 let (unet, place) = found.unet.ok_or("no U-Net")?;
                 let made = unet.part.config.init(device, 0)?;
                 let unet = filled(made, &files, &place, &unet.part.table(), types)?;
-                let latent = read(&inputs, "latent", device)?;
-                let context = read(&inputs, "context", device)?;
+                let latent = read(&inputs, "latent", device)?.cast(types.compute);
+                let context = read(&inputs, "context", device)?.cast(types.compute);
                 let t = read(&inputs, "t", device)?;
-                let told = Told::tokens(Some(context));
+                let label = inputs.shape("label").is_some();
+                let label = label.then(|| read(&inputs, "label", device)).transpose()?;
+                let told = Told {
+                    label,
+                    ..Told::tokens(Some(context))
+                };
                 Ok(Self::Unet(Box::new(unet), latent, t, told))
             }
             "vae" => {
                 let (vae, place) = found.vae.ok_or("no autoencoder")?;
                 let made = vae.part.config.init(device, 0)?;
                 let vae = filled(made, &files, &place, &vae.part.table(), types)?;
-                let z = read(&inputs, "z", device)?;
+                let z = read(&inputs, "z", device)?.cast(types.compute);
                 Ok(Self::Vae(Box::new(vae), z))
             }
             _ => {
@@ -126,7 +209,7 @@ impl Network {
         }
     }
 
-    /// The result, read back: nothing is left to be computed.
+    /// The result; on a GPU it may still be computed.
     fn run(&self) -> Tensor<4> {
         match self {
             Self::Unet(unet, latent, t, told) => {

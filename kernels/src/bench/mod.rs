@@ -12,6 +12,7 @@
 
 mod cases;
 mod ceiling;
+mod profile;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 
 pub use cases::Case;
 pub use ceiling::{Ceiling, ceiling};
+pub use profile::{Launched, profile};
 
 /// Which sizes are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
