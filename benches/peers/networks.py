@@ -49,7 +49,10 @@ ROWS = {
     "unet_256": ("unet", "f32", 256),
     "unet_768": ("unet", "f32", 768),
     "unet_1024": ("unet", "f32", 1024),
+    "growth": ("growth", "f32", 256),
 }
+# Of the row `growth`: steps, and pictures of a batch.
+POINTS = ((2, 1), (4, 1), (8, 1), (2, 2), (2, 4))
 PEERS = ("diffusers", "openvino", "candle", "sdcpp")
 
 
@@ -124,6 +127,8 @@ def measure(name, model, options):
         room = Path(room)
         if network == "picture":
             return pictures(model, options, room)
+        if network == "growth":
+            return growth(model, size, options, room)
         return networks(network, dtype, size, model, options, room)
 
 
@@ -266,15 +271,34 @@ def pictures(model, options, room):
     return row
 
 
+def growth(model, size, options, room):
+    """Whole processes of ours, by steps and by pictures of a batch."""
+    times = {point: [] for point in POINTS}
+    for _ in range(options.rounds):
+        for (steps, batch), seconds in times.items():
+            words = ours_whole(model, options, room / "ours", steps)
+            words += ["--set", f"noise.width={size}", "--set", f"noise.height={size}"]
+            time.sleep(REST)
+            once = Once([*words, "--set", f"noise.batch={batch}"], options)
+            seconds.append(once.seconds)
+    points = [[*point, statistics.median(seconds)] for point, seconds in times.items()]
+    return {"network": "growth", "size": size, "rounds": options.rounds, "points": points}
+
+
+def ours_whole(model, options, out, steps):
+    """How our program draws."""
+    graph, threads = HERE / "txt2img.ron", str(options.threads)
+    words = [str(options.bin / "ldm-graph"), "run", str(graph), "--no-cache", "--overwrite"]
+    words += ["--threads", threads, "--device", "cpu", "--out", str(out), "-q"]
+    return [*words, "--set", f"model.path={model}", "--set", f"latent.steps={steps}"]
+
+
 def whole(name, model, options, room):
     """How a program that draws one picture is started."""
     steps, threads = str(options.steps), str(options.threads)
     target = str(room / name / "picture.png")
     if name == "ours":
-        graph = HERE / "txt2img.ron"
-        words = [str(options.bin / "ldm-graph"), "run", str(graph), "--no-cache", "--overwrite"]
-        words += ["--threads", threads, "--device", "cpu", "--out", str(room / name), "-q"]
-        return [*words, "--set", f"model.path={model}", "--set", f"latent.steps={steps}"]
+        return ours_whole(model, options, room / name, options.steps)
     (room / name).mkdir()
     if name == "diffusers":
         words = [sys.executable, str(HERE / "diffusers_peer.py"), str(model), "picture", "f32"]

@@ -58,7 +58,7 @@ def of(results):
     lines += by_program(here, memory)
     lines += ["", DIFFERENCES, ""]
     lines += by_program(here, difference)
-    return lines + growth(results)
+    return lines + growth(results) + by_steps(results)
 
 
 MEMORY = """The most memory that a process ever had, loading included: of its own (anonymous), and in brackets
@@ -94,6 +94,23 @@ def growth(results):
             one, other = row[name].get("seconds"), base[name].get("seconds")
             cells.append(f"{time(row[name])} ({times(one, other)})" if one and other else "–")
         lines.append(f"| {row['size']}×{row['size']} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def by_steps(results):
+    """How a whole process grows with steps and pictures, and what each more of them took."""
+    row = results.get("growth")
+    if row is None:
+        return []
+    size, points = row["size"], row["points"]
+    lines = ["", f"A whole process of ours by steps and pictures of {size}×{size} (medians of"]
+    lines += [f"{row['rounds']}), and what each step of a picture beyond the first line's took:", ""]
+    lines += ["| steps | pictures | time | a step more |", "|--:|--:|--:|--:|"]
+    first = points[0]
+    for steps, pictures, seconds in points:
+        more = steps * pictures - first[0] * first[1]
+        each = f"{(seconds - first[2]) / more:.2f} s" if more else "–"
+        lines.append(f"| {steps} | {pictures} | {seconds:.2f} s | {each} |")
     return lines
 
 
