@@ -323,6 +323,10 @@ mod tests {
 
     /// With burn's fallback, which every device has and which needs no tuning.
     #[test]
+    #[allow(
+        clippy::print_stderr,
+        reason = "who reads of a test that passed must know why"
+    )]
     fn what_is_laid_out_gives_the_attention_of_what_came() {
         let Some(device) = CubeDevice::enumerate_all().into_iter().next() else {
             eprintln!("not tried: no GPU");
