@@ -512,7 +512,7 @@ fn weighs<const D: usize, const E: usize>(x: &Tensor<D>, weight: &Tensor<E>) -> 
 /// Whether a kernel of ours serves an attention: on the CPU it does, on a GPU by type and shape.
 #[cfg_attr(
     not(feature = "cube"),
-    expect(unused_variables, reason = "it matters to a GPU")
+    expect(unused_variables, reason = "no device is a GPU")
 )]
 fn attends(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, causal: bool) -> bool {
     if !(ours(q) && joins(q, k) && joins(q, v)) {

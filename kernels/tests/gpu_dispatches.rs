@@ -3,6 +3,10 @@
 //!
 //! Alone in its process, because all of a process's calls are counted together.
 #![cfg(feature = "cube")]
+#![allow(
+    clippy::print_stderr,
+    reason = "who reads of a test that passed must know why"
+)]
 
 use burn::tensor::{DType, Device, Tensor};
 use ldm_kernels::{self as ours, Dispatches, Padding, dispatches};

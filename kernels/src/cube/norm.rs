@@ -385,20 +385,22 @@ fn own<E: Float, N: Size>(x: &Tensor<Vector<E, N>>, plan: &Plan, place: &Place) 
     }
     let mut sum = Vector::<f32, N>::new(0.0);
     let mut squares = Vector::<f32, N>::new(0.0);
-    let mut count = 0.0f32;
+    let mut vectors = 0.0f32;
     while at < place.to {
         let (run, within) = plan.inner.div_mod(at);
         let left =
             Vector::<f32, N>::cast_from(x[base + run * plan.run + within]) - Vector::new(shift);
         sum += left;
         squares += left * left;
-        count += comptime!(N::value() as f32);
+        vectors += 1.0;
         at += CUBE_DIM as usize;
     }
+    let mut count = 0.0f32;
     let mut all = 0.0f32;
     let mut all_squares = 0.0f32;
     #[unroll]
     for lane in 0..N::value() {
+        count += vectors;
         all += sum.extract(lane);
         all_squares += squares.extract(lane);
     }

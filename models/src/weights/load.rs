@@ -519,7 +519,7 @@ impl ModuleMapper for Fill<'_, '_> {
 mod tests {
     use super::*;
     use crate::text::{TextTransformer, TextTransformerConfig};
-    use crate::weights::{SaveAs, save};
+    use crate::weights::{SaveAs, TensorWriter, save};
 
     /// Adds one to the weights of queries.
     struct OneMore;
@@ -593,5 +593,48 @@ mod tests {
         let mut count = Count(0);
         network.visit(&mut count);
         count.0
+    }
+
+    /// Adds nothing, and so takes the way of patched parameters.
+    struct Zero;
+
+    impl Patch for Zero {
+        fn apply(&self, _: &str, shape: &[usize], _: &mut Vec<f32>) -> Result<()> {
+            assert_eq!(shape, [2, 3, 3, 1], "PyTorch's layout");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn kernels_are_read_with_their_channels_last_where_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let (shape, device) = ([2, 3, 3, 1], Device::flex());
+        let numbers: Vec<f32> = (0..18).map(|i| i as f32).collect();
+        let kernels = Tensor::<4>::from_data(TensorData::new(numbers, shape), &device);
+        let mut writer = TensorWriter::default();
+        writer.tensor("conv.weight", &kernels);
+        writer.write(&path, SaveAs::F32).unwrap();
+        let (file, table) = (TensorFile::open(&path).unwrap(), KeyTable::native());
+        let source = table.source("conv.weight", &shape);
+        for patch in [&NoPatch as &dyn Patch, &Zero] {
+            let filling = Filling {
+                file: &file,
+                table: &table,
+                types: DType::F32.into(),
+                patch,
+                aim: Aim::Any,
+            };
+            let read = |order| {
+                let mut room = Room::default();
+                let read = filling.parameter(("conv.weight", &source), (&shape, order), &mut room);
+                Tensor::<4>::from_data(read.unwrap().0, &device)
+            };
+            let (first, last) = (read(Order::Plain), read(Order::ChannelsLast));
+            assert_eq!((first.dims(), last.dims()), (shape, [2, 3, 1, 3]));
+            for turned in [first, last.movedim(3, 1)] {
+                assert_eq!(turned.into_data(), kernels.to_data());
+            }
+        }
     }
 }
