@@ -151,8 +151,8 @@ fn by(
     permute(y, &[0, 2, 1, 3])
 }
 
-/// `x [b, heads, n, d]` in f16 as `[b, heads, rows, width]`, with zeros behind, times `scale`: as it
-/// is where it lies so already, and need not lie `tight`, without gaps.
+/// `x [b, heads, n, d]` in f16 as `[b, heads, rows, width]`, with zeros behind, times `scale`: as
+/// it is where it lies so already, and need not lie `tight`, without gaps.
 fn laid_out(x: CubeTensor, [rows, width]: [usize; 2], scale: f32, tight: bool) -> CubeTensor {
     let [b, heads, n, d] = dims(&x);
     let strides = x.meta.strides();

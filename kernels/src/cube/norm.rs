@@ -24,8 +24,9 @@ use super::act::silu_of;
 use super::rows::{Rows, address, arg, beside, dims, elem, picture_beside, vector};
 use crate::ops::NormOptions;
 
-/// Numbers of a group from which on it is cut into parts, and of such a part: half a million
-/// bytes of f32 pass a single multiprocessor in some microseconds, as long as a launch takes.
+/// A group of more numbers is cut into parts of about so many, lest a few multiprocessors read a
+/// large picture while the others wait. Reckoned from what one reads in the time of a launch, and
+/// not measured.
 const LONG: usize = 1 << 17;
 const PART: usize = 1 << 16;
 /// A part is summed by one unit when the parts are put together.
