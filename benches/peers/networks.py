@@ -272,17 +272,27 @@ def pictures(model, options, room):
 
 
 def growth(model, size, options, room):
-    """Whole processes of ours, by steps and by pictures of a batch."""
+    """Walks of ours without the loading, by steps and by pictures of a batch."""
     times = {point: [] for point in POINTS}
     for _ in range(options.rounds):
         for (steps, batch), seconds in times.items():
             words = ours_whole(model, options, room / "ours", steps)
             words += ["--set", f"noise.width={size}", "--set", f"noise.height={size}"]
             time.sleep(REST)
-            once = Once([*words, "--set", f"noise.batch={batch}"], options)
-            seconds.append(once.seconds)
+            seconds.append(walked([*words, "--set", f"noise.batch={batch}", "--json"], options))
     points = [[*point, statistics.median(seconds)] for point, seconds in times.items()]
     return {"network": "growth", "size": size, "rounds": options.rounds, "points": points}
+
+
+def walked(words, options):
+    """What the node that denoises took, but for the loading of its network."""
+    done = subprocess.run(
+        words, check=True, capture_output=True, text=True, env=environment(options)
+    )
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    told = [line for line in told if line.get("node") == "latent" and "seconds" in line]
+    signs = {"node": 1, "load": -1}
+    return sum(signs[line["event"]] * line["seconds"] for line in told)
 
 
 def ours_whole(model, options, out, steps):

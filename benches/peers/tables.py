@@ -98,13 +98,13 @@ def growth(results):
 
 
 def by_steps(results):
-    """How a whole process grows with steps and pictures, and what each more of them took."""
+    """How a walk grows with steps and pictures, and what each more of them took."""
     row = results.get("growth")
     if row is None:
         return []
     size, points = row["size"], row["points"]
-    lines = ["", f"A whole process of ours by steps and pictures of {size}×{size} (medians of"]
-    lines += [f"{row['rounds']}), and what each step of a picture beyond the first line's took:", ""]
+    lines = ["", f"A walk of ours by steps and pictures of {size}×{size} (medians of {row['rounds']}),"]
+    lines += ["and what each step of a picture beyond the first line's took:", ""]
     lines += ["| steps | pictures | time | a step more |", "|--:|--:|--:|--:|"]
     first = points[0]
     for steps, pictures, seconds in points:

@@ -314,7 +314,7 @@ pub fn linear_onto<const D: usize>(
 /// `x [.., in] · weight [in, out] + bias [out]` → `[.., out]`; weights of half precision as for
 /// [`conv2d`].
 ///
-/// The weight may lie [in panels](panels).
+/// The weight may lie [in panels](reads_panels).
 pub fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
@@ -335,15 +335,14 @@ pub fn linear<const D: usize>(
 /// Columns of a panel.
 pub const PANEL: usize = flex::NR;
 
-/// In how many panels of [`PANEL`] columns [`linear`] would rather have its weight `[in, out]`, if
-/// in any: `[panels · in, PANEL]`, the rows of each panel one below the other.
+/// Whether [`linear`] would rather have its weight `[in, out]` in panels of [`PANEL`] columns on
+/// this device: `[out / PANEL · in, PANEL]`, the rows of each panel one below the other.
 ///
-/// On the CPU its kernels read such panels where they lie, and would copy rows into them each time.
-/// The result is the same bits. There is no gradient of such a weight.
-pub fn panels(device: &Device, outer: usize) -> Option<usize> {
-    let count = outer / PANEL;
-    let apt = count > 1 && count * PANEL == outer;
-    (apt && matches!(device.as_dispatch(), DispatchDevice::Flex(_))).then_some(count)
+/// The CPU's kernels read such panels where they lie, and would copy rows into them each time. The
+/// result is the same bits. There is no gradient of such a weight.
+pub fn reads_panels(device: &Device, outer: usize) -> bool {
+    let apt = outer > PANEL && outer.is_multiple_of(PANEL);
+    apt && matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 
 /// `softmax(q kᵀ / √d) v` with `q [b, heads, n, d]`, `k [b, heads, m, d]`,

@@ -119,8 +119,8 @@ pub(crate) fn interleave(low: &[bf16], high: Option<&[bf16]>, out: &mut [f32]) {
     }
 }
 
-/// [`interleave`] of neighbouring lines of `width` numbers; the last of an odd number is paired with
-/// zeros.
+/// [`interleave`] of neighbouring lines of `width` numbers; the last of an odd number is paired
+/// with zeros.
 pub(crate) fn interleave_lines(lines: &[bf16], width: usize, out: &mut [f32]) {
     for (two, out) in lines.chunks(2 * width).zip(out.chunks_exact_mut(width)) {
         let (low, high) = two.split_at(width.min(two.len()));

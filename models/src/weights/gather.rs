@@ -199,13 +199,17 @@ pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// Cuts the last of two axes into `panels`, which come first: `[rows, columns]` becomes
-/// `[panels, rows, columns / panels]`.
-pub(super) fn cut(panels: usize, shape: &mut Vec<usize>, strides: &mut Vec<usize>) {
-    let wide = shape[1] / panels;
-    shape[1] = wide;
-    shape.insert(0, panels);
-    strides.insert(0, wide * strides[1]);
+/// Cuts the last axis into panels of `width`, in each of which the first axis comes before the rest
+/// of the last: `[rows, .., columns]` becomes `[.., columns / width, rows, width]`.
+pub(super) fn cut(width: usize, shape: &mut Vec<usize>, strides: &mut Vec<usize>) {
+    let last = shape.len() - 1;
+    let step = strides[last];
+    shape[last] /= width;
+    strides[last] *= width;
+    shape[..=last].rotate_left(1);
+    strides[..=last].rotate_left(1);
+    shape.push(width);
+    strides.push(step);
 }
 
 #[cfg(test)]
@@ -258,13 +262,18 @@ mod tests {
 
     #[test]
     fn columns_are_cut_into_panels() {
-        let (mut shape, mut strides) = (vec![2, 6], vec![1, 2]);
-        cut(3, &mut shape, &mut strides);
-        let from: Vec<f32> = (0..12).map(|i| i as f32).collect();
-        let got = Numbers::Floats(&from).gather::<f32>((&shape, &strides));
-        // Of `[[0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11]]` two columns at a time.
-        let want = [0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11].map(|i| i as f32);
-        assert_eq!(got.unwrap().numbers, want);
+        // `[[0, 2, .. 14], [1, 3, .. 15]]`, two columns at a time; then these columns in two heads.
+        for (mut shape, mut strides) in [(vec![2, 8], vec![1, 2]), (vec![2, 2, 4], vec![1, 8, 2])] {
+            cut(2, &mut shape, &mut strides);
+            let from: Vec<f32> = (0..16).map(|i| i as f32).collect();
+            let got = Numbers::Floats(&from).gather::<f32>((&shape, &strides));
+            let two = |i: u8| [4 * i, 4 * i + 2, 4 * i + 1, 4 * i + 3];
+            let want = [0, 1, 2, 3].map(two).as_flattened().to_vec();
+            assert_eq!(
+                got.unwrap().numbers,
+                want.into_iter().map(f32::from).collect::<Vec<_>>()
+            );
+        }
     }
 
     #[test]

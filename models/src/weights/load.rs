@@ -14,7 +14,7 @@ use std::ops::{ControlFlow, Range};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ldm_kernels::{panels, reads_channels_last};
+use ldm_kernels::{PANEL, reads_channels_last, reads_panels};
 
 use super::cast::Numbers;
 use super::gather::{Gather, cut, gather_as, row_major};
@@ -344,9 +344,7 @@ impl Fill<'_, '_> {
     fn order(&self, shape: &[usize], device: &Device) -> Order {
         let weight = self.container == LINEAR && self.place.is_at("weight");
         match (self.from.aim, shape) {
-            (Aim::Run, [_, out]) if weight => {
-                panels(device, *out).map_or(Order::Plain, Order::Panels)
-            }
+            (Aim::Run, [_, out]) if weight && reads_panels(device, *out) => Order::Panels,
             // The kernels of a convolution; those of one pixel lie alike both ways.
             (_, [_, _, 1, 1]) => Order::Plain,
             (_, [_, _, _, _]) if reads_channels_last(device) => Order::ChannelsLast,
@@ -413,6 +411,7 @@ impl Filling<'_> {
         let dtype = self.types.of(path, shape.len());
         if !self.patch.wants(path) {
             let mut turned = source.turned(view);
+            let order = order.of(&turned.shape);
             order.lay(&mut turned.shape, &mut turned.strides);
             let numbers = file.numbers(key, &turned, room)?;
             return gather_as(numbers, turned.axes(), dtype, &order.sizes(shape));
@@ -445,18 +444,27 @@ impl Filling<'_> {
 enum Order {
     /// As its layer says.
     Plain,
-    /// A matrix, in so many panels of columns.
-    Panels(usize),
+    /// A matrix, in panels of [`PANEL`] columns.
+    Panels,
     /// The kernels of a convolution, channels last.
     ChannelsLast,
 }
 
 impl Order {
+    /// What is left of it for a view of `shape`: columns in heads that are no whole panels stay as
+    /// they are.
+    fn of(self, shape: &[usize]) -> Self {
+        match self {
+            Self::Panels if shape.last().is_none_or(|n| !n.is_multiple_of(PANEL)) => Self::Plain,
+            order => order,
+        }
+    }
+
     /// Makes a view one of the same numbers in this order.
     fn lay(self, shape: &mut Vec<usize>, strides: &mut Vec<usize>) {
         match self {
             Self::Plain => {}
-            Self::Panels(count) => cut(count, shape, strides),
+            Self::Panels => cut(PANEL, shape, strides),
             Self::ChannelsLast => {
                 shape[1..].rotate_left(1);
                 strides[1..].rotate_left(1);
@@ -469,7 +477,7 @@ impl Order {
         let mut sizes = shape.to_vec();
         match self {
             Self::Plain => {}
-            Self::Panels(count) => sizes = vec![count * shape[0], shape[1] / count],
+            Self::Panels => sizes = vec![shape[0] * shape[1] / PANEL, PANEL],
             Self::ChannelsLast => sizes[1..].rotate_left(1),
         }
         sizes
@@ -509,7 +517,7 @@ impl ModuleMapper for Fill<'_, '_> {
         });
         let tensor = match order {
             Order::ChannelsLast => tensor.movedim(D - 1, 1),
-            Order::Plain | Order::Panels(_) => tensor,
+            Order::Plain | Order::Panels => tensor,
         };
         param.transform_for_load(tensor, id)
     }
