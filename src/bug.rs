@@ -26,7 +26,8 @@ fn report(panic: &PanicHookInfo<'_>) {
     let words = panic
         .payload_as_str()
         .unwrap_or("it panicked without words");
-    // A device whose memory runs out is no bug: the run goes another way, or tells it.
+    // A device whose memory runs out is no bug. Nodes alone use devices, and the run catches their
+    // panics: it goes another way, or tells it.
     if OutOfMemory::told_by(words).is_some() {
         return;
     }

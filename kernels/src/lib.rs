@@ -3,8 +3,9 @@
 //! Promises
 //! - Plain functions on burn tensors, differentiable on an autodiff device. Each agrees with
 //!   its namesake in [`reference`] to a tolerance that a test states.
-//! - On the CPU in f32 they run our kernels, whose bits do not depend on the number of threads. So
-//!   they do on a GPU, in the type of the weights, where nothing asks for gradients. Elsewhere
+//! - On the CPU in f32 they run our kernels, whose bits do not depend on the number of threads. On a
+//!   GPU, where nothing asks for gradients, they run kernels of ours around burn's products,
+//!   convolutions and attention, in the type of the weights; no GPU has run them yet. Elsewhere
 //!   (other types, gradients on a GPU) they are the reference.
 //! - [`device::open`] is the only way in this project to come by a device.
 //! - [`memory`] is an allocator that a program may install; nothing here depends on it.
@@ -216,7 +217,8 @@ pub fn conv2d(
 
 /// [`conv2d`] plus `onto`, which is as its result or `[b, o, 1, 1]`.
 ///
-/// On the CPU, where nothing asks for gradients, it is added to what is being written.
+/// On the CPU, where nothing asks for gradients, it is added to what is being written; on a GPU in
+/// one launch after it.
 pub fn conv2d_onto(
     x: Tensor<4>,
     weight: Tensor<4>,
@@ -229,8 +231,21 @@ pub fn conv2d_onto(
         return conv2d(x, weight, bias, stride, padding) + onto;
     }
     check_conv(x.dims(), weight.dims(), stride, padding);
+    let ([b, _, h, w], [o, _, kh, kw]) = (x.dims(), weight.dims());
+    let Padding {
+        top,
+        left,
+        bottom,
+        right,
+    } = padding;
+    let out = |n: usize, kernel: usize| (n - kernel) / stride + 1;
+    let out = [b, o, out(h + top + bottom, kh), out(w + left + right, kw)];
+    assert!(
+        [out, [b, o, 1, 1]].contains(&onto.dims()),
+        "what is added is as the result, or of its channels"
+    );
     counted(true);
-    let bias = or_none(bias, &x, weight.dims()[0]);
+    let bias = or_none(bias, &x, o);
     Tensor::from_dispatch(Dispatch::ldm_conv2d_onto(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -267,12 +282,14 @@ pub fn conv2d_doubled(
 
 /// [`conv2d`] of stride 1 and without a border, of `xs` joined as in [`group_norm_silu_joined`].
 ///
-/// On the CPU, where nothing asks for gradients, a kernel of 1×1 reads the two where they are. In
-/// f32, and of even numbers of channels, the result is the same bits.
+/// On the CPU, where nothing asks for gradients, a kernel of 1×1 reads the two where they are. The
+/// result is the same bits.
 pub fn conv2d_joined(xs: [Tensor<4>; 2], weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
     let [o, _, kh, kw] = weight.dims();
     let [x, _] = &xs;
-    let apart = xs.iter().all(reads_apart) && [kh, kw] == [1, 1];
+    // Channels are multiplied two by two in bf16, and no two are of both.
+    let whole = weight.dtype() != DType::BF16 || x.dims()[1].is_multiple_of(2);
+    let apart = xs.iter().all(reads_apart) && [kh, kw] == [1, 1] && whole;
     if !(apart && weighs(x, &weight) && biases(x, &bias)) {
         return conv2d(Tensor::cat(xs.into(), 1), weight, bias, 1, Padding::same(0));
     }
@@ -350,7 +367,8 @@ pub fn reads_panels(device: &Device, outer: usize) -> bool {
 ///
 /// On the CPU heads may be split off and joined by views: nothing is copied on either side.
 /// `weights` is the type of the weights that `q`, `k` and `v` were made with: where it is bf16,
-/// a CPU that multiplies bf16 rounds all that is multiplied to it, as [`linear`] does.
+/// a CPU that multiplies bf16 rounds all that is multiplied to it, as [`linear`] does. On a GPU
+/// bf16 is computed in f16, which ends at 65504.
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, weights: DType) -> Tensor<4> {
     let ([b, heads, _, d], [_, _, m, e]) = (q.dims(), v.dims());
     assert_eq!(
@@ -465,6 +483,9 @@ fn check_conv(x: [usize; 4], weight: [usize; 4], stride: usize, pad: Padding) {
 /// Our kernels always take a bias. Where there is none that is zeros, which nobody asks a gradient
 /// of, or on a GPU an empty one.
 fn or_none<const D: usize>(bias: Option<Tensor<1>>, x: &Tensor<D>, n: usize) -> Tensor<1> {
+    if let Some(bias) = &bias {
+        assert_eq!(bias.dims(), [n], "a bias has one number for each output");
+    }
     bias.unwrap_or_else(|| match on_cpu(x.device().as_dispatch()) {
         true => Tensor::zeros([n], (&x.device(), DType::F32)),
         false => Tensor::empty([0], (&x.device(), x.dtype())),

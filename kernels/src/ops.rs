@@ -143,8 +143,8 @@ pub(crate) trait LdmFused: Backend {
 /// where there are gradients, or on a GPU, the copy is made.
 #[backend_extension(Flex)]
 pub(crate) trait LdmJoined: Backend {
-    /// [`LdmOps::ldm_conv2d`] of 1×1 of `first` and `second`, whose channels stand one behind the
-    /// other.
+    /// [`LdmOps::ldm_conv2d`] of 1×1 of `first [b, c, h, w]` and `second [b, d, h, w]`, with
+    /// `weight [o, c + d, 1, 1]` and `bias [o]`.
     fn ldm_conv2d_joined(
         first: FloatTensor<Self>,
         second: FloatTensor<Self>,

@@ -2,8 +2,8 @@
 //! where the next process finds it.
 //!
 //! Promises
-//! - All that decides how kernels are prepared is set here: no `cubecl.toml` beside a graph and
-//!   no variable of the environment has a say.
+//! - Once [`keep`] was called, all that decides how kernels are prepared is set here: no
+//!   `cubecl.toml` beside a graph and no variable of the environment has a say.
 //! - A folder that cannot be used costs time and not the run, and is told of.
 //!
 //! cubecl keeps both in one database of its own. It says that it prepares a kernel through the

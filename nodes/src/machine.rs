@@ -150,6 +150,7 @@ impl Machine {
 
     /// All that may change the bits of a result, for the keys of nodes that compute.
     pub fn numerics(&self) -> String {
+        // By design the same bits, which nobody has tried: until then they do not share keys.
         let captured = if self.captures { " captured" } else { "" };
         let precision = self.precision.name();
         format!("{} {precision}{captured}", self.open.numerics())

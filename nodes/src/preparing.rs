@@ -58,6 +58,9 @@ impl State {
             node.note(format!("kernels are not kept for the next run: {why}"));
         }
         let words = match self.told {
+            None if self.kernels > 0 && self.refused.is_some() => {
+                "preparing kernels for this GPU".into()
+            }
             None if self.kernels > 0 => {
                 "preparing kernels for this GPU; the next run finds them in the cache folder".into()
             }

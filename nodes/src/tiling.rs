@@ -2,7 +2,8 @@
 //!
 //! Promises
 //! - Whether a picture is cut follows from its size, the autoencoder's shape and what `--memory`
-//!   allows, never from what is free; a result in tiles is never found for one at once.
+//!   allows, never from what is free; only where a device's memory ran out it is cut all the same.
+//!   A result in tiles is never found for one at once.
 //! - Pictures go one at a time, so each is cut as it would be alone.
 //!
 //! Not here: how tiles are cut and blended (`ldm_models::tiles`), what activations take
@@ -21,8 +22,8 @@ use crate::weights::mebibytes;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Choice)]
 pub(crate) enum Tiling {
     /// All of it where that fits beside the autoencoder's weights in what `--memory` allows for
-    /// weights; else tiles of 512, 256 or 128 px, the largest that fit, an eighth of which
-    /// overlaps.
+    /// weights; else tiles of 512, 256 or 128 px, the largest that fit, and smaller ones where a
+    /// GPU's memory runs out; an eighth of each overlaps.
     Auto,
     /// All of it, whatever that takes.
     Off,

@@ -4,7 +4,8 @@
 //!
 //! What it wants, as of cubek-attention 0.3.1 (`forward/routines/blackbox_accelerated.rs`,
 //! `components/tile/attention.rs` and cubek-matmul's `multi_level/instruction.rs`):
-//! - queries in f16, the type of its tiles: bf16 is turned into it and the result back;
+//! - queries in f16, the type of its tiles: bf16 is turned into it and the result back, so that
+//!   numbers beyond 65504 become infinite, which no network in bf16 was run to show or rule out;
 //! - no scale of ours: it divides by the root of the width it sees;
 //! - a width of heads that is a multiple of 16, and one of values that is: zeros are put behind;
 //! - a multiple of 32 queries: rows are put behind, whose results nobody reads;

@@ -246,16 +246,9 @@ impl LdmFused for Flex {
         let sizes = conv_sizes(&x, &weight, options);
         let [h, w] = sizes.out();
         let shape = [sizes.images, sizes.outputs, h, w];
-        let every = match plus.dims() {
-            dims if dims == shape => Plus::Picture(plus.values()),
-            dims => {
-                let wanted = [sizes.images, sizes.outputs, 1, 1];
-                assert_eq!(
-                    dims, wanted,
-                    "what is added is as the result, or of its channels"
-                );
-                Plus::Channels(plus.values())
-            }
+        let every = match plus.dims() == shape {
+            true => Plus::Picture(plus.values()),
+            false => Plus::Channels(plus.values()),
         };
         let y = conv::forward(x.values(), weight.weights(), bias.values(), sizes, every);
         tensor(y, shape)

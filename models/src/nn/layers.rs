@@ -156,9 +156,10 @@ impl Conv {
     }
 
     /// [`Conv::forward`], of stride 1 and without a border, of `xs` whose channels stand one behind
-    /// the other, which are not copied into one where the kernel is 1×1
+    /// the other, which are not copied into one where the kernel is 1×1: `xs [b, .., h, w]`,
+    /// together `in` channels → `[b, out, h, w]`
     pub fn forward_joined(&self, xs: [Tensor<4>; 2]) -> Tensor<4> {
-        debug_assert!(self.stride == 1 && self.padding == Padding::same(0));
+        assert!(self.stride == 1 && self.padding == Padding::same(0));
         let (weight, bias) = (self.weight.val(), self.bias.val());
         kernels::conv2d_joined(xs, weight, Some(bias))
     }
@@ -207,7 +208,8 @@ impl GroupNorm {
         kernels::group_norm_silu(x, self.gamma.val(), self.beta.val(), self.groups, self.eps)
     }
 
-    /// [`GroupNorm::forward_silu`] of `xs` whose channels stand one behind the other
+    /// [`GroupNorm::forward_silu`] of `xs` whose channels stand one behind the other:
+    /// `xs [b, .., h, w]` → `[b, c, h, w]`
     pub fn forward_silu_joined(&self, xs: [Tensor<4>; 2]) -> Tensor<4> {
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         kernels::group_norm_silu_joined(xs, gamma, beta, self.groups, self.eps)
