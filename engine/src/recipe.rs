@@ -14,8 +14,8 @@ use crate::setting::Shape;
 use crate::way::{self, Narrowings};
 
 /// The graph of a node and all that it needs; what was done in parts because `memory` did not
-/// hold it at once, or a device ran out, is asked for outright where a setting can ask for it: tiles
-/// can be, the smaller calls of a walk cannot.
+/// hold it at once, or a device ran out, is asked for outright where a setting can ask for it:
+/// tiles can be, the smaller calls of a walk cannot.
 pub(crate) fn recipe(plan: &Plan, number: usize, narrowed: &Narrowings, memory: u64) -> String {
     let mut wanted = HashSet::new();
     let mut todo = vec![number];

@@ -3,8 +3,8 @@
 //! Promises
 //! - Plain functions on burn tensors, differentiable on an autodiff device. Each agrees with
 //!   its namesake in [`reference`] to a tolerance that a test states.
-//! - On the CPU in f32 they run our kernels, whose bits do not depend on the number of threads. On a
-//!   GPU, where nothing asks for gradients, they run kernels of ours around burn's products,
+//! - On the CPU in f32 they run our kernels, whose bits do not depend on the number of threads. On
+//!   a GPU, where nothing asks for gradients, they run kernels of ours around burn's products,
 //!   convolutions and attention, in the type of the weights; no GPU has run them yet. Elsewhere
 //!   (other types, gradients on a GPU) they are the reference.
 //! - [`device::open`] is the only way in this project to come by a device.
