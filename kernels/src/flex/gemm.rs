@@ -548,7 +548,8 @@ unsafe fn pack_panel(out: &mut [f32], b: Strided, rows: (usize, usize), cols: (u
 mod tests {
     use super::*;
 
-    fn numbers(n: usize, seed: usize) -> Vec<f32> {
+    /// Numbers between −1 and 1.01 that follow from their places.
+    pub(super) fn numbers(n: usize, seed: usize) -> Vec<f32> {
         (0..n)
             .map(|i| ((i * 7919 + seed * 131) % 257) as f32 / 128.0 - 1.0)
             .collect()

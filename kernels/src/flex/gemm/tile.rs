@@ -259,13 +259,8 @@ pub(crate) unsafe fn dots(
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::numbers;
     use super::*;
-
-    fn numbers(n: usize, seed: usize) -> Vec<f32> {
-        (0..n)
-            .map(|i| ((i * 7919 + seed * 131) % 257) as f32 / 128.0 - 1.0)
-            .collect()
-    }
 
     #[test]
     fn row_runs_cover_every_row_once_and_evenly() {
