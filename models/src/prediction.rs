@@ -122,6 +122,12 @@ pub trait Network {
             guided,
         }
     }
+
+    /// Hears before a walk at which timesteps it will be asked, in their order, as far as the
+    /// sampler knows: what depends on nothing else may be made for many of them at once.
+    fn ahead(&self, timesteps: &[f64]) {
+        let _ = timesteps;
+    }
 }
 
 /// Two predictions for one state.
@@ -170,6 +176,21 @@ impl<'a> Denoiser<'a> {
     /// The schedule the network was trained on.
     pub fn schedule(&self) -> &NoiseSchedule {
         self.schedule
+    }
+
+    /// Tells the network before a walk at which levels it will be asked.
+    pub fn ahead(&self, levels: impl Iterator<Item = Level>) {
+        let noisy = levels.filter(|level| level.sigma > 0.0);
+        let asked = noisy.map(|level| self.asked(level));
+        self.network.ahead(&asked.collect::<Vec<f64>>());
+    }
+
+    /// What the network is told of a level above 0.
+    fn asked(&self, level: Level) -> f64 {
+        match self.prediction {
+            Prediction::Edm => 0.25 * libm::log(level.sigma),
+            _ => level.t,
+        }
     }
 
     /// The clean latent and the noise in a variance-preserving `x` at timestep `t`.
@@ -224,13 +245,11 @@ impl<'a> Denoiser<'a> {
     /// What the network gets for a variance-exploding `x`.
     fn input(&self, x: Tensor<4>, level: Level) -> (Tensor<4>, f64) {
         let sigma2 = level.sigma * level.sigma;
-        match self.prediction {
-            Prediction::Edm => (
-                x / (sigma2 + EDM_DATA2).sqrt(),
-                0.25 * libm::log(level.sigma),
-            ),
-            _ => (x / (sigma2 + 1.0).sqrt(), level.t),
-        }
+        let data2 = match self.prediction {
+            Prediction::Edm => EDM_DATA2,
+            _ => 1.0,
+        };
+        (x / (sigma2 + data2).sqrt(), self.asked(level))
     }
 
     /// The clean latent in what the network made of a variance-exploding `x`.

@@ -109,6 +109,17 @@ fn a_step_and_a_decoding_run_no_reference_on_the_cpu() {
     assert_eq!(after.reference, before.reference, "in the U-Net");
     assert!(after.ours >= before.ours + 300, "{after:?}");
 
+    // The time embedding's four operations, and a layer of each of the 22 residual blocks.
+    let heard = unet.hear(&Told::tokens(Some(context.clone())));
+    let heard = heard.ahead(&[981.0, 961.0]);
+    let [first, second, unplanned] = [981.0, 961.0, 5.0].map(|t| {
+        let before = dispatches().ours;
+        unet.step(x.clone(), t, &heard, None);
+        dispatches().ours - before
+    });
+    assert_eq!([first - second, unplanned - second], [26; 2]);
+
+    let after = dispatches();
     let picture = vae.decode(random([1, 4, 16, 16], device));
     assert_eq!(picture.dims(), [1, 3, 128, 128]);
     let decoded = dispatches();

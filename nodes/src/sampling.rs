@@ -197,24 +197,19 @@ enum Steps<'a> {
 impl<'a> Bare for Typed<'a> {
     type Heard = Steps<'a>;
 
-    fn hear(&self, told: Told) -> Steps<'a> {
+    fn hear(&self, told: Told, ahead: &[f64]) -> Steps<'a> {
         let heard = self.network.hear(&Told {
             context: told.context.map(|tokens| tokens.cast(self.compute)),
             ..told
         });
+        let heard = heard.ahead(ahead);
         if !self.captures {
             return Steps::Called(Box::new(heard));
         }
         Steps::Captured(Box::new(Captured::new(self.network, heard, self.note)))
     }
 
-    fn step(
-        &self,
-        x: Tensor<4>,
-        t: Tensor<1>,
-        heard: &Steps<'a>,
-        control: Option<Control>,
-    ) -> Tensor<4> {
+    fn step(&self, x: Tensor<4>, t: f64, heard: &Steps<'a>, control: Option<Control>) -> Tensor<4> {
         let control = control.map(|control| cast(control, self.compute));
         let x = x.cast(self.compute);
         let out = match heard {

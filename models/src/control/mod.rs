@@ -55,7 +55,7 @@ impl Controller {
 }
 
 impl ControlModel for Controller {
-    fn hear(self: Arc<Self>, told: &Told, hint: Tensor<4>) -> Steer {
+    fn hear(self: Arc<Self>, told: &Told, hint: Tensor<4>, ahead: &[f64]) -> Steer {
         let dtype = self.dtype();
         let hint = hint.cast(dtype);
         match &*self {
@@ -65,7 +65,7 @@ impl ControlModel for Controller {
                     label: told.label.clone(),
                     control: None,
                 };
-                let shown = net.hear(&told, hint);
+                let shown = net.hear(&told, hint, ahead);
                 Box::new(move |x, t| match &*self {
                     Self::Net(net) => net.step(x.cast(dtype), t, &shown),
                     Self::Adapter(_) => unreachable!("a ControlNet was told"),

@@ -60,18 +60,19 @@ impl ControlNet {
     }
 
     /// What is the same at every step: `told`'s tokens and the hint `[1 or b, c, k·h, k·w]`, of
-    /// the weights' type.
-    pub(super) fn hear(&self, told: &Told, hint: Tensor<4>) -> Shown {
+    /// the weights' type. The walk will ask at the timesteps `ahead`, as far as that is known.
+    pub(super) fn hear(&self, told: &Told, hint: Tensor<4>, ahead: &[f64]) -> Shown {
         Shown {
-            heard: self.encoder().hear(told, &[]),
+            heard: self.encoder().hear(told, &[]).ahead(ahead),
             hint: self.hint.forward(hint),
         }
     }
 
-    /// `x [b, c_in, h, w]` of the weights' type, `t [b]` in f32
-    pub(super) fn step(&self, x: Tensor<4>, t: Tensor<1>, shown: &Shown) -> Control {
+    /// `x [b, c_in, h, w]` of the weights' type, at one timestep
+    pub(super) fn step(&self, x: Tensor<4>, t: f64, shown: &Shown) -> Control {
         let encoder = self.encoder();
-        let mut moment = Moment::new(encoder.time(t, &shown.heard), &shown.heard);
+        let row = encoder.row(t, x.dims()[0], &shown.heard, &[]);
+        let mut moment = Moment::new(row.split(), &shown.heard);
         let (skips, middle) = encoder.forward(x, &mut moment, &[Some(shown.hint.clone())]);
         let skips = self.zero.iter().zip(skips);
         Control {

@@ -295,12 +295,9 @@ fn a_fresh_control_net_adds_nothing_and_a_pooled_one_adds_the_same_everywhere() 
         });
         let device = Device::flex();
         let network = Arc::new(config.init(&device, 1).unwrap());
-        let (x, t) = (
-            Tensor::ones([2, 4, 4, 6], &device),
-            Tensor::ones([2], &device),
-        );
+        let x = Tensor::ones([2, 4, 4, 6], &device);
         let hint = Tensor::ones([1, 3, 8, 12], &device);
-        let control = network.hear(&Told::default(), hint)(x, t);
+        let control = network.hear(&Told::default(), hint, &[])(x, 1.0);
         let shapes: Vec<[usize; 4]> = control.skips.iter().map(Tensor::dims).collect();
         let size = |h, w| if pooled { [1, 1] } else { [h, w] };
         let of = |c, [h, w]: [usize; 2]| [2, c, h, w];

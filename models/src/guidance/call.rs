@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
 use super::Bare;
 use super::control::{Steer, control};
@@ -88,12 +88,13 @@ pub(super) struct Call<H> {
 
 impl<H> Call<H> {
     /// The call of `group` on latents `shape`, with the hints that count with so much `left` of
-    /// the walk.
+    /// the walk, which will ask at the timesteps `ahead`.
     pub(super) fn new(
         network: &impl Bare<Heard = H>,
         group: Vec<Rc<Part>>,
         [batch, _, height, _]: [usize; 4],
         left: f64,
+        ahead: &[f64],
     ) -> Self {
         let length = common_length(&group).expect("what shares a call has one");
         let long = |x: &Tensor<3>| x.clone().repeat_dim(1, length / x.dims()[1]);
@@ -110,12 +111,15 @@ impl<H> Call<H> {
             let cut = group
                 .iter()
                 .map(|part| part.seen.cut(repeated.clone(), times));
-            (hint.network.clone().hear(&told, cat(cut)), hint.strength)
+            (
+                hint.network.clone().hear(&told, cat(cut), ahead),
+                hint.strength,
+            )
         });
         Self {
             steers: steers.collect(),
             channels: given(&group, |part| part.channels.clone()),
-            heard: network.hear(told),
+            heard: network.hear(told, ahead),
             parts: group,
         }
     }
@@ -129,15 +133,12 @@ impl<H> Call<H> {
     ) -> Vec<Tensor<4>> {
         let (batch, calls) = (x.dims()[0], self.parts.len());
         let all = cat(self.parts.iter().map(|part| part.seen.cut(x.clone(), 1)));
-        // In f32 whatever the latent is in: f16 cannot tell timestep 981 from its neighbours.
-        let options = (&x.device(), DType::F32);
-        let time = Tensor::full([batch * calls], t as f32, options);
-        let control = control(&self.steers, &all, &time);
+        let control = control(&self.steers, &all, t);
         let all = match self.channels.clone() {
             Some(channels) => Tensor::cat(vec![all, channels], 1),
             None => all,
         };
-        let e = network.step(all, time, &self.heard, control);
+        let e = network.step(all, t, &self.heard, control);
         let of = |at| e.clone().narrow(0, at * batch, batch);
         (0..calls).map(of).collect()
     }

@@ -12,15 +12,15 @@ use super::Span;
 use crate::unet::{Control, Told};
 
 /// What a [`ControlModel`] adds at a step of a walk: for the noisy latent `x [b, c, h, w]` in
-/// f32, without the channels that conditioning sets behind it, and `t [b]` in f32.
-pub type Steer = Box<dyn Fn(Tensor<4>, Tensor<1>) -> Control>;
+/// f32, without the channels that conditioning sets behind it, and its timestep.
+pub type Steer = Box<dyn Fn(Tensor<4>, f64) -> Control>;
 
 /// A network whose output is added inside the U-Net.
 pub trait ControlModel: Send + Sync {
-    /// Hears what stays as it is along a walk: what the U-Net is told of each row, and the hints,
-    /// `[b, c, k·h, k·w]`, in 0..1 where they are pictures. Any float type may come back of what
-    /// it gives.
-    fn hear(self: Arc<Self>, told: &Told, hint: Tensor<4>) -> Steer;
+    /// Hears what stays as it is along a walk: what the U-Net is told of each row, the hints,
+    /// `[b, c, k·h, k·w]`, in 0..1 where they are pictures, and at which timesteps the walk will
+    /// ask, as far as that is known. Any float type may come back of what it gives.
+    fn hear(self: Arc<Self>, told: &Told, hint: Tensor<4>, ahead: &[f64]) -> Steer;
 }
 
 /// A picture that a [`ControlModel`] steers by, and how strongly.
@@ -46,10 +46,10 @@ impl Debug for ControlHint {
 }
 
 /// What `steers` add together at a step, each times its strength.
-pub(super) fn control(steers: &[(Steer, f64)], x: &Tensor<4>, t: &Tensor<1>) -> Option<Control> {
+pub(super) fn control(steers: &[(Steer, f64)], x: &Tensor<4>, t: f64) -> Option<Control> {
     let added = steers
         .iter()
-        .map(|(steer, strength)| scaled(steer(x.clone(), t.clone()), *strength));
+        .map(|(steer, strength)| scaled(steer(x.clone(), t), *strength));
     added.reduce(sum)
 }
 

@@ -33,4 +33,8 @@ impl<N: Network> Network for OneByOne<N> {
             negative: Tensor::cat(negative, 0),
         }
     }
+
+    fn ahead(&self, timesteps: &[f64]) {
+        self.0.iter().for_each(|network| network.ahead(timesteps));
+    }
 }

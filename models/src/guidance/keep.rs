@@ -46,6 +46,10 @@ impl Network for Keeping<'_> {
             negative: kept(both.negative),
         }
     }
+
+    fn ahead(&self, timesteps: &[f64]) {
+        self.network.ahead(timesteps);
+    }
 }
 
 impl Keeping<'_> {

@@ -126,6 +126,8 @@ pub struct Guided<N: Bare> {
     sides: Vec<Vec<Rc<Part>>>,
     /// Whether no two conditions share a call.
     apart: bool,
+    /// The timesteps at which it will be asked, as far as that is known.
+    ahead: RefCell<Vec<f64>>,
     calls: RefCell<Calls<N::Heard>>,
 }
 
@@ -180,6 +182,7 @@ impl<N: Bare> Guided<N> {
             guidance,
             sides,
             apart: false,
+            ahead: RefCell::default(),
             calls: RefCell::new(none),
         })
     }
@@ -233,8 +236,9 @@ impl<N: Bare> Guided<N> {
         let parts = parts.filter(|part| part.counts(left)).cloned();
         let shape = self.ground.shape;
         let groups = call::groups(parts, shape[0], self.apart).into_iter();
+        let ahead = self.ahead.borrow();
         groups
-            .map(|group| Call::new(&self.network, group, shape, left))
+            .map(|group| Call::new(&self.network, group, shape, left, &ahead))
             .collect()
     }
 
@@ -285,6 +289,10 @@ impl<N: Bare> Network for Guided<N> {
             }
         };
         Both { guided, negative }
+    }
+
+    fn ahead(&self, timesteps: &[f64]) {
+        self.ahead.replace(timesteps.to_vec());
     }
 }
 

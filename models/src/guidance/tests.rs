@@ -608,7 +608,7 @@ mod hints {
     struct Mirror(std::sync::Mutex<Vec<[usize; 4]>>);
 
     impl ControlModel for Mirror {
-        fn hear(self: Arc<Self>, told: &Told, hint: Tensor<4>) -> Steer {
+        fn hear(self: Arc<Self>, told: &Told, hint: Tensor<4>, _ahead: &[f64]) -> Steer {
             let rows = told.context.as_ref().unwrap().dims()[0];
             Box::new(move |x, _| {
                 assert_eq!(x.dims()[0], rows);

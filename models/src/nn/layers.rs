@@ -6,7 +6,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::module::embedding;
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 use ldm_kernels::{self as kernels, Padding};
 
 use super::Init;
@@ -141,6 +141,11 @@ impl Conv {
     /// The type that it computes in: its bias's.
     pub fn dtype(&self) -> DType {
         self.bias.val().dtype()
+    }
+
+    /// Where its numbers are.
+    pub fn device(&self) -> Device {
+        self.bias.val().device()
     }
 
     /// `x [b, in, h, w]` → `[b, out, h / stride, w / stride]`

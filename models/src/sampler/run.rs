@@ -54,6 +54,12 @@ impl<'a> Run<'a> {
         Self { told, ..self }
     }
 
+    /// The same walk, of which the network knows before at which levels it will be asked.
+    pub fn ahead(self, levels: impl Iterator<Item = Level>) -> Self {
+        self.model.ahead(levels.map(|level| self.tell_level(level)));
+        self
+    }
+
     /// The schedule the network was trained on.
     pub fn schedule(&self) -> &'a NoiseSchedule {
         self.model.schedule()

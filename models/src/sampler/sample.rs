@@ -53,7 +53,12 @@ impl Sampler {
                     _ => preserving(latent.clone(), noise.start(&latent), walk, a),
                 };
                 noise.prepare(sampler.step_noise(), 0.0, 1.0, &x);
-                let mut run = Run::new(model, noise, on_step, calls);
+                let level = |&t| Level {
+                    sigma: schedule.sigma(t),
+                    t: t as f64,
+                };
+                let run = Run::new(model, noise, on_step, calls);
+                let mut run = run.ahead(times.iter().map(level));
                 sampler.over_times(&mut run, x, (&times, stride), (&latent, mask.as_ref()))
             }
             Way::Levels(levels) => {
@@ -61,8 +66,9 @@ impl Sampler {
                 let x = latent.clone() + noise.start(&latent) * spread;
                 let (most, least) = ends(&levels);
                 noise.prepare(sampler.step_noise(), least.sigma, most.sigma, &x);
-                let run = Run::new(model, noise, on_step, calls);
-                sampler.over_levels(&mut run.telling(self.told()), x, &levels)
+                let run = Run::new(model, noise, on_step, calls).telling(self.told());
+                let mut run = run.ahead(levels.iter().copied());
+                sampler.over_levels(&mut run, x, &levels)
             }
         }
     }

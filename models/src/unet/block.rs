@@ -9,8 +9,9 @@
 //! ▽ mean of 2×2      △ nearest ×2      both only in blocks that change the size
 //! ```
 //!
-//! `t` comes with its SiLU applied, since that is the same for every block. It is added
-//! before the second norm, or scales and shifts what that gives (Dhariwal and Nichol 2021,
+//! `t` comes with its SiLU applied, since that is the same for every block; the linear layer is
+//! apart ([`ResBlock::project`]), since it does not see `x`. What it gives is added before the
+//! second norm, or scales and shifts what that gives (Dhariwal and Nichol 2021,
 //! arXiv 2105.05233, §3: adaptive group normalisation). `conv2` starts at zero, so that a
 //! fresh block passes its input on.
 
@@ -81,8 +82,14 @@ impl ResBlock {
         }
     }
 
-    /// `x [b, c_in, h, w]`, `t [b, c_time]` → `[b, c_out, h, w]`, the size kept, halved or
-    /// doubled
+    /// What it is told of a timestep: `t [b, c_time]` → `[b, c_out]`, or twice as many where that
+    /// scales and shifts
+    pub(super) fn project(&self, t: Tensor<2>) -> Tensor<2> {
+        self.time.forward(t)
+    }
+
+    /// `x [b, c_in, h, w]`, `t` from [`ResBlock::project`] → `[b, c_out, h, w]`, the size kept,
+    /// halved or doubled
     pub(super) fn forward(&self, x: Tensor<4>, t: Tensor<2>) -> Tensor<4> {
         let h = self.size.of(self.norm1.forward_silu(x.clone()));
         let h = self.told(h, t);
@@ -106,7 +113,7 @@ impl ResBlock {
 
     /// The first convolution, the second norm, the timestep before it or after it, and the SiLU.
     fn told(&self, h: Tensor<4>, t: Tensor<2>) -> Tensor<4> {
-        let t = self.time.forward(t).unsqueeze_dims(&[2, 3]); // [b, c_out or twice, 1, 1]
+        let t = t.unsqueeze_dims(&[2, 3]); // [b, c_out or twice, 1, 1]
         if !self.scale_shift {
             return self.norm2.forward_silu(self.conv1.forward_onto(h, t));
         }

@@ -10,15 +10,16 @@
 //!   are those whose buffers something else holds, since writing there would write elsewhere.
 //! - Where the device captures nothing, each step is called as ever, and that is said once.
 //!
-//! Not here: the timestep's vector. Its table comes from the host, which no capture may ask, so
-//! it is made before each step.
+//! Not here: what the blocks are told of the timestep (`ahead`). It comes from the host, which no
+//! capture may ask, so it is made before the step.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Graph, Tensor, capture};
 
-use super::{Control, Heard, UNet};
+use super::ahead::Row;
+use super::{Control, Heard, Moment, UNet};
 
 /// A U-Net that heard what it is told, and whose steps are captured.
 pub struct Captured<'a> {
@@ -54,9 +55,9 @@ impl<'a> Captured<'a> {
     }
 
     /// What [`UNet::step`] gives, and where it panics.
-    pub fn step(&self, x: Tensor<4>, t: Tensor<1>, control: Option<Control>) -> Tensor<4> {
+    pub fn step(&self, x: Tensor<4>, t: f64, control: Option<Control>) -> Tensor<4> {
         let inputs = Inputs {
-            time: self.unet.time(t, &self.heard),
+            told: self.unet.row(t, x.dims()[0], &self.heard),
             x,
             control,
         };
@@ -92,20 +93,21 @@ impl<'a> Captured<'a> {
 struct Inputs {
     /// `[b, c_in, h, w]`
     x: Tensor<4>,
-    /// What [`UNet::time`] gives, `[b, c_time]`.
-    time: Tensor<2>,
+    /// What the blocks are told of the timestep.
+    told: Row,
     control: Option<Control>,
 }
 
 impl Inputs {
     fn step(self, unet: &UNet, heard: &Heard) -> Tensor<4> {
-        unet.step_at(self.x, self.time, heard, self.control)
+        let moment = Moment::new(self.told.split(), heard);
+        unet.step_at(self.x, moment, self.control)
     }
 
     /// The same in buffers that nothing else holds.
     fn apart(&self) -> Self {
         let mut apart = self.clone();
-        apart.time = copy(&self.time);
+        apart.told.numbers = copy(&self.told.numbers);
         for (_, x) in apart.pictures_mut() {
             *x = copy(x);
         }
@@ -115,7 +117,7 @@ impl Inputs {
     /// Writes `new` where these lie, or does nothing where that cannot be.
     fn refill(&mut self, new: &Self, in_place: bool) -> bool {
         let mut new = new.clone();
-        let time = fits(&self.time, &new.time, in_place);
+        let told = fits(&self.told.numbers, &new.told.numbers, in_place);
         let (mut into, mut from) = (self.pictures_mut(), new.pictures_mut());
         let same = into.len() == from.len()
             && into
@@ -124,13 +126,13 @@ impl Inputs {
                 .all(|((place, into), (other, from))| {
                     place == other && fits(*into, *from, in_place)
                 });
-        if !(time && same) {
+        if !(told && same) {
             return false;
         }
         for ((_, into), (_, from)) in into.drain(..).zip(from.drain(..)) {
             write(into, from.clone());
         }
-        write(&mut self.time, new.time);
+        write(&mut self.told.numbers, new.told.numbers);
         true
     }
 
@@ -264,6 +266,13 @@ mod tests {
         }
     }
 
+    fn row() -> Row {
+        Row {
+            numbers: random([3]),
+            widths: [1, 2].into(),
+        }
+    }
+
     fn heard(unet: &UNet) -> Heard {
         unet.hear(&Told::tokens(Some(random([2, 5, 6]))))
     }
@@ -284,11 +293,8 @@ mod tests {
             (5.0, 8, None),
         ];
         for (t, side, control) in steps {
-            let (x, t) = (
-                random([2, 4, side, side]),
-                Tensor::from_data([t, 1.0], &Device::flex()),
-            );
-            let wanted = unet.step(x.clone(), t.clone(), &heard, control.clone());
+            let x = random([2, 4, side, side]);
+            let wanted = unet.step(x.clone(), t, &heard, control.clone());
             let got = captured.step(x, t, control);
             kept.push((got, numbers(wanted)));
         }
@@ -300,9 +306,9 @@ mod tests {
     #[test]
     fn inputs_of_one_shape_are_captured_once() {
         let (calls, sum) = (Cell::new(0), |inputs: Inputs| {
-            let time = inputs.time.sum().reshape([1, 1, 1, 1]);
+            let told = inputs.told.numbers.sum().reshape([1, 1, 1, 1]);
             let added = inputs.control.and_then(|control| control.middle);
-            let x = inputs.x + time;
+            let x = inputs.x + told;
             added.into_iter().fold(x, |x, more| x + more)
         });
         let counted = |inputs: Inputs| {
@@ -311,7 +317,7 @@ mod tests {
         };
         let inputs = |side, control| Inputs {
             x: random([1, 16, side, side]),
-            time: random([1, 3]),
+            told: row(),
             control,
         };
         let mut capture = Capture::new(&inputs(4, middle(1.0)), counted);
@@ -325,7 +331,10 @@ mod tests {
         assert!(capture.replay(&inputs(8, middle(1.0))).is_none());
         assert!(capture.replay(&inputs(4, None)).is_none());
         let half = Inputs {
-            time: random([1, 3]).cast(burn::tensor::DType::F16),
+            told: Row {
+                numbers: random([3]).cast(burn::tensor::DType::F16),
+                ..row()
+            },
             ..inputs(4, middle(1.0))
         };
         assert!(capture.replay(&half).is_none());
@@ -336,7 +345,7 @@ mod tests {
     fn a_buffer_that_something_else_holds_is_not_written_in_place() {
         let inputs = || Inputs {
             x: random([1, 4, 4, 4]),
-            time: random([1, 3]),
+            told: row(),
             control: None,
         };
         let (mut apart, new) = (inputs().apart(), inputs());
@@ -355,11 +364,8 @@ mod tests {
         let note = |note: &str| said.borrow_mut().push(note.to_owned());
         let captured = Captured::new(&unet, heard.clone(), note);
         for t in [981.0, 500.0] {
-            let (x, t) = (
-                random([2, 4, 4, 4]),
-                Tensor::from_data([t, t], &Device::flex()),
-            );
-            let wanted = unet.step(x.clone(), t.clone(), &heard, None);
+            let x = random([2, 4, 4, 4]);
+            let wanted = unet.step(x.clone(), t, &heard, None);
             assert_eq!(numbers(captured.step(x, t, None)), numbers(wanted));
         }
         assert_eq!(said.borrow().len(), 1);

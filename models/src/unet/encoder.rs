@@ -1,7 +1,7 @@
 //! The half of a U-Net that sees the picture first: the way down and the middle.
 //!
 //! ```text
-//! t ─ time ─(+)─ silu ─→ every block
+//! t ─ time ─(+)─ silu ─→ the linear layer of every residual block
 //!     label ─┘
 //! x ─ conv_in ─┬─ [block ┬ ]× n ─▽┬─ … ─ [block ┬ ]× n ─ middle
 //!              └─────────┴────────┴─────────────┴──── skips
@@ -14,6 +14,7 @@
 use burn::tensor::Tensor;
 use ldm_kernels as kernels;
 
+use super::ahead::Ahead;
 use super::config::UNetConfig;
 use super::label::LabelEmbedding;
 use super::level::{self, Level, Middle, Moment};
@@ -84,17 +85,27 @@ impl Encoder<'_> {
         Heard {
             label,
             seen: seen.collect(),
+            ahead: Ahead::default(),
         }
     }
 
-    /// `t [b]`, in f32, and the label that was `heard`, as one vector `[b, c_time]` with its SiLU
-    /// applied.
-    pub(crate) fn time(&self, t: Tensor<1>, heard: &Heard) -> Tensor<2> {
+    /// What each residual block of this half and of `up` is told at `t [b]`, in f32, and beside a
+    /// label's `[b, c_time]`: `[b, width]` of each, in the order in which they run.
+    pub(super) fn told(
+        &self,
+        t: Tensor<1>,
+        label: Option<Tensor<2>>,
+        up: &[Level],
+    ) -> Vec<Tensor<2>> {
         let mut time = self.time.forward(t);
-        if let Some(label) = &heard.label {
-            time = time + label.clone();
+        if let Some(label) = label {
+            time = time + label;
         }
-        kernels::silu(time)
+        let time = kernels::silu(time);
+        let down = self.down.iter().flat_map(Level::residuals);
+        let up = up.iter().flat_map(Level::residuals);
+        let all = down.chain(self.middle.residuals()).chain(up);
+        all.map(|block| block.project(time.clone())).collect()
     }
 
     /// `x [b, c_in, h, w]` → the skips in the order they are kept, and what the middle gives

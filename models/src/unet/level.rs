@@ -14,19 +14,25 @@ use crate::nn::{Conv, GroupNorm, Init, KeysValues, Linear, SpatialAttention};
 
 /// One call of a network, as its blocks are told of it on the way through.
 pub(crate) struct Moment<'a> {
-    /// The timestep and the label as one vector `[b, c_time]`, its SiLU applied.
-    time: Tensor<2>,
+    /// What the residual blocks still to come are told of timestep and label, `[b, width]` each.
+    told: std::vec::IntoIter<Tensor<2>>,
     /// What the transformers' blocks still to come made of the conditioning's tokens.
     seen: std::slice::Iter<'a, KeysValues>,
 }
 
 impl<'a> Moment<'a> {
-    /// A call at what [`Encoder::time`](super::Encoder::time) gave, of the network that `heard`.
-    pub(crate) fn new(time: Tensor<2>, heard: &'a Heard) -> Self {
+    /// A call of the network that `heard`, whose residual blocks are `told` in their order.
+    pub(crate) fn new(told: Vec<Tensor<2>>, heard: &'a Heard) -> Self {
         Self {
-            time,
+            told: told.into_iter(),
             seen: heard.seen.iter(),
         }
+    }
+
+    /// What the next residual block is told.
+    fn told(&mut self) -> Tensor<2> {
+        let next = self.told.next();
+        next.expect("each residual block is told the timestep")
     }
 
     /// What the next transformer's block made of the conditioning's tokens.
@@ -44,6 +50,15 @@ pub(crate) struct Level {
 }
 
 impl Level {
+    /// Its residual blocks, in the order in which they run.
+    pub(super) fn residuals(&self) -> impl Iterator<Item = &ResBlock> {
+        let resample = self.resample.as_ref().and_then(|resample| match resample {
+            Resample::Conv(_) => None,
+            Resample::Block(block) => Some(block),
+        });
+        self.blocks.iter().map(|block| &block.res).chain(resample)
+    }
+
     /// Its transformers, in the order in which they run.
     pub(super) fn transformers(&self) -> impl Iterator<Item = &SpatialTransformer> {
         let attentions = self.blocks.iter().flat_map(|block| &block.attention);
@@ -71,12 +86,12 @@ impl Block {
 
     /// `x [b, c_in, h, w]` → `[b, c_out, h, w]`
     pub(super) fn forward(&self, x: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
-        self.attended(self.res.forward(x, moment.time.clone()), moment)
+        self.attended(self.res.forward(x, moment.told()), moment)
     }
 
     /// [`Block::forward`] of `xs`, the channels of the first before those of the second
     pub(super) fn forward_joined(&self, xs: [Tensor<4>; 2], moment: &mut Moment<'_>) -> Tensor<4> {
-        self.attended(self.res.forward_joined(xs, moment.time.clone()), moment)
+        self.attended(self.res.forward_joined(xs, moment.told()), moment)
     }
 
     fn attended(&self, h: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
@@ -116,18 +131,18 @@ impl Resample {
     }
 
     /// `x [b, c, h, w]` → `[b, c, h / 2, w / 2]`
-    pub(super) fn halve(&self, x: Tensor<4>, moment: &Moment<'_>) -> Tensor<4> {
+    pub(super) fn halve(&self, x: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
         match self {
             Self::Conv(conv) => conv.forward(x),
-            Self::Block(block) => block.forward(x, moment.time.clone()),
+            Self::Block(block) => block.forward(x, moment.told()),
         }
     }
 
     /// `x [b, c, h, w]` → `[b, c, 2h, 2w]`
-    pub(super) fn double(&self, x: Tensor<4>, moment: &Moment<'_>) -> Tensor<4> {
+    pub(super) fn double(&self, x: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
         match self {
             Self::Conv(conv) => conv.forward_doubled(x),
-            Self::Block(block) => block.forward(x, moment.time.clone()),
+            Self::Block(block) => block.forward(x, moment.told()),
         }
     }
 }
@@ -151,6 +166,11 @@ impl Middle {
         }
     }
 
+    /// Its residual blocks, in the order in which they run.
+    pub(super) fn residuals(&self) -> [&ResBlock; 2] {
+        [&self.block1, &self.block2]
+    }
+
     /// Its transformer, where it looks at tokens.
     pub(super) fn transformer(&self) -> Option<&SpatialTransformer> {
         self.attention.transformer()
@@ -158,9 +178,9 @@ impl Middle {
 
     /// `x [b, c, h, w]` → the same shape
     pub(super) fn forward(&self, x: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
-        let h = self.block1.forward(x, moment.time.clone());
+        let h = self.block1.forward(x, moment.told());
         let h = self.attention.forward(h, moment);
-        self.block2.forward(h, moment.time.clone())
+        self.block2.forward(h, moment.told())
     }
 }
 

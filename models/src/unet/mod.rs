@@ -18,6 +18,7 @@
 //! Attention is plain attention over pixels, or, where the configuration has a
 //! `context_dim`, a transformer that also looks at the conditioning's tokens.
 
+mod ahead;
 mod block;
 mod captured;
 mod config;
@@ -41,6 +42,7 @@ pub(crate) use time::TimeEmbedding;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use self::ahead::{Ahead, Row};
 use self::block::EPS;
 use crate::nn::{Conv, GroupNorm, Init, KeysValues};
 
@@ -87,6 +89,20 @@ pub struct Heard {
     label: Option<Tensor<2>>,
     /// Of each transformer's block, in the order in which they run.
     seen: Vec<KeysValues>,
+    /// At which timesteps it will be asked, as far as that is known.
+    ahead: Ahead,
+}
+
+impl Heard {
+    /// The same of a walk that will ask at these timesteps, in this order. It may ask at others:
+    /// what the network makes of a timestep alone is then made for that one alone.
+    #[must_use]
+    pub fn ahead(self, timesteps: &[f64]) -> Self {
+        Self {
+            ahead: Ahead::new(timesteps),
+            ..self
+        }
+    }
 }
 
 /// What other networks add inside a U-Net, in the type of its weights. A batch of one
@@ -129,7 +145,8 @@ impl UNet {
     /// As [`UNet::hear`] and [`UNet::step`].
     pub fn forward(&self, x: Tensor<4>, t: Tensor<1>, told: Told) -> Tensor<4> {
         let heard = self.hear(&told);
-        self.step(x, t, &heard, told.control)
+        let told_blocks = self.encoder().told(t, heard.label.clone(), &self.up);
+        self.step_at(x, Moment::new(told_blocks, &heard), told.control)
     }
 
     /// Makes of label and tokens what every [`UNet::step`] of a walk takes; `told.control` is not
@@ -142,37 +159,24 @@ impl UNet {
         self.encoder().hear(told, &self.up)
     }
 
-    /// [`UNet::forward`] of what was `heard`.
+    /// [`UNet::forward`] of what was `heard`, at one timestep for the whole batch.
     ///
     /// # Panics
     /// When height or width is not a multiple of `UNetConfig::size_multiple`, when the rows
     /// heard are not those of `x`, or when the control does not fit the skips. Callers know all
     /// of it from the configuration.
-    pub fn step(
-        &self,
-        x: Tensor<4>,
-        t: Tensor<1>,
-        heard: &Heard,
-        control: Option<Control>,
-    ) -> Tensor<4> {
-        self.step_at(x, self.time(t, heard), heard, control)
+    pub fn step(&self, x: Tensor<4>, t: f64, heard: &Heard, control: Option<Control>) -> Tensor<4> {
+        let row = self.row(t, x.dims()[0], heard);
+        self.step_at(x, Moment::new(row.split(), heard), control)
     }
 
-    /// What the blocks are told of `t [b]` and the label that was `heard`, `[b, c_time]`.
-    fn time(&self, t: Tensor<1>, heard: &Heard) -> Tensor<2> {
-        self.encoder().time(t, heard)
+    /// What the blocks are told at `t`, of a batch of so many.
+    fn row(&self, t: f64, batch: usize, heard: &Heard) -> Row {
+        self.encoder().row(t, batch, heard, &self.up)
     }
 
-    /// [`UNet::step`] at what [`UNet::time`] gave.
-    fn step_at(
-        &self,
-        x: Tensor<4>,
-        time: Tensor<2>,
-        heard: &Heard,
-        control: Option<Control>,
-    ) -> Tensor<4> {
+    fn step_at(&self, x: Tensor<4>, mut moment: Moment<'_>, control: Option<Control>) -> Tensor<4> {
         let encoder = self.encoder();
-        let mut moment = Moment::new(time, heard);
         let control = control.unwrap_or_default();
         let (skips, mut h) = encoder.forward(x, &mut moment, &control.down);
         let mut skips = with(skips, control.skips);
@@ -187,7 +191,7 @@ impl UNet {
                 h = block.forward_joined([h, skip], &mut moment);
             }
             if let Some(resample) = &level.resample {
-                h = resample.double(h, &moment); // [b, c, 2h, 2w]
+                h = resample.double(h, &mut moment); // [b, c, 2h, 2w]
             }
         }
         self.conv_out.forward(self.norm_out.forward_silu(h))

@@ -122,13 +122,16 @@ fn what_was_heard_serves_every_step() {
         control: None,
     };
     let heard = network.hear(&told);
-    for t in [981.0, 500.0, 981.0] {
-        let (x, t) = (
-            random([2, 4, 4, 4]),
-            Tensor::from_data([t, 7.0], &Device::flex()),
-        );
-        let kept = network.step(x.clone(), t.clone(), &heard, None);
-        assert_eq!(floats(kept), floats(network.forward(x, t, told.clone())));
+    // A long walk that knows its way but for what it asks at last, and one that does not.
+    let way: Vec<f64> = (0..150).rev().map(f64::from).collect();
+    let ahead = heard.clone().ahead(&way);
+    for t in [149.0, 148.0, 149.0, 60.0, 0.0, 3.25, 12.0] {
+        let x = random([2, 4, 4, 4]);
+        let both = Tensor::from_data([t as f32; 2], &Device::flex());
+        let wanted = floats(network.forward(x.clone(), both, told.clone()));
+        for heard in [&heard, &ahead] {
+            assert_eq!(floats(network.step(x.clone(), t, heard, None)), wanted);
+        }
     }
 }
 

@@ -54,12 +54,12 @@ struct Keeps<'a> {
 impl Bare for Keeps<'_> {
     type Heard = Heard;
 
-    fn hear(&self, told: Told) -> Heard {
+    fn hear(&self, told: Told, ahead: &[f64]) -> Heard {
         self.heard.set(self.heard.get() + 1);
-        self.unet.hear(&told)
+        self.unet.hear(&told).ahead(ahead)
     }
 
-    fn step(&self, x: Tensor<4>, t: Tensor<1>, heard: &Heard, more: Option<Control>) -> Tensor<4> {
+    fn step(&self, x: Tensor<4>, t: f64, heard: &Heard, more: Option<Control>) -> Tensor<4> {
         self.unet.step(x, t, heard, more)
     }
 }
@@ -68,9 +68,9 @@ impl Bare for Keeps<'_> {
 struct Anew(Arc<dyn ControlModel>);
 
 impl ControlModel for Anew {
-    fn hear(self: Arc<Self>, told: &Told, hint: Tensor<4>) -> Steer {
+    fn hear(self: Arc<Self>, told: &Told, hint: Tensor<4>, _ahead: &[f64]) -> Steer {
         let told = told.clone();
-        Box::new(move |x, t| self.0.clone().hear(&told, hint.clone())(x, t))
+        Box::new(move |x, t| self.0.clone().hear(&told, hint.clone(), &[])(x, t))
     }
 }
 
