@@ -10,8 +10,8 @@
 //! ([`VqAutoencoder`]), with a 1×1 convolution on both sides.
 //!
 //! Promises
+//! - Pictures and latents of an [`Autoencoder`] are f32, whatever its weights are.
 //! - Where a level attends follows from `resolution`, not from the size of the input.
-//!
 //! - Seams of tiles are blended; a tile knows nothing beyond its edges, and its norms are its own.
 //!
 //! Not here: the scale of the latent (`weights::manifest::LatentSpec`); the losses of
@@ -36,7 +36,7 @@ pub use vq::{Quantised, VqAutoencoder};
 pub(crate) use config::Shape;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 /// An autoencoder of either kind, as pipelines use it.
 #[derive(Module, Debug)]
@@ -58,10 +58,12 @@ impl Autoencoder {
 
     /// What [`Autoencoder::draw`] takes: a number of the latent's size is all it holds.
     fn moments(&self, x: Tensor<4>) -> Tensor<4> {
-        match self {
+        let x = x.cast(self.dtype());
+        let moments = match self {
             Self::Kl(kl) => kl.moments(x),
             Self::Vq(vq) => vq.encode(x),
-        }
+        };
+        moments.cast(DType::F32)
     }
 
     fn draw(&self, moments: Tensor<4>, noise: Option<Tensor<4>>) -> Tensor<4> {
@@ -74,23 +76,31 @@ impl Autoencoder {
 
     /// Mean and standard deviation of what [`Autoencoder::encode`] draws.
     pub fn spread(&self, x: Tensor<4>) -> [Tensor<4>; 2] {
+        let moments = self.moments(x);
         match self {
-            Self::Kl(kl) => {
-                let Posterior { mean, logvar } = kl.encode(x);
+            Self::Kl(_) => {
+                let Posterior { mean, logvar } = Posterior::from_moments(moments);
                 [mean, (logvar * 0.5).exp()]
             }
-            Self::Vq(vq) => {
-                let z = vq.encode(x);
-                [z.clone(), z.zeros_like()]
-            }
+            Self::Vq(_) => [moments.clone(), moments.zeros_like()],
         }
     }
 
     /// `z [b, embed_dim, h, w]` → `[b, 3, f·h, f·w]`, around −1..1 and not clamped
     pub fn decode(&self, z: Tensor<4>) -> Tensor<4> {
-        match self {
+        let z = z.cast(self.dtype());
+        let picture = match self {
             Self::Kl(kl) => kl.decode(z),
             Self::Vq(vq) => vq.decode(z),
+        };
+        picture.cast(DType::F32)
+    }
+
+    /// The type that it computes in.
+    fn dtype(&self) -> DType {
+        match self {
+            Self::Kl(kl) => kl.quant.dtype(),
+            Self::Vq(vq) => vq.quant.dtype(),
         }
     }
 }

@@ -184,7 +184,7 @@ impl Inspected {
             let file = self.opened(disk, place)?;
             self.unet(unet, &file)?;
         }
-        if let Some((Coder { part, scale }, place)) = &found.vae {
+        if let Some((Coder { part, scale, .. }, place)) = &found.vae {
             let about = format!("{}, scale {scale}", vae_words(&part.config));
             let network = part.config.init(&Device::flex(), 0)?;
             let file = self.opened(disk, place)?;

@@ -12,7 +12,7 @@ use ldm_models::text::TextConfig;
 use ldm_models::tokenizer::TokenizerFiles;
 use ldm_models::weights::TensorFile;
 use ldm_models::weights::detect::Part;
-use ldm_models::weights::folder::{self, Coder, Files, Found, Place, Reader, Unread, Wanted};
+use ldm_models::weights::folder::{self, Files, Found, Place, Reader, Unread, Wanted};
 
 use crate::values::{
     About, ClassEmbedderAbout, LatentSpace, Model, Names, SpatialRescalerAbout, TextEncoderAbout,
@@ -173,12 +173,13 @@ impl Networks {
             };
             Network::new(about, &found.part, ema, place)
         });
-        let vae = found.vae.map(|(Coder { part, scale }, place)| {
+        let vae = found.vae.map(|(coder, place)| {
             let about = VaeAbout {
-                scale: asked.scale.unwrap_or(scale),
-                config: part.config.clone(),
+                scale: asked.scale.unwrap_or(coder.scale),
+                config: coder.part.config.clone(),
+                force_upcast: coder.force_upcast,
             };
-            Network::new(about, &part, false, place)
+            Network::new(about, &coder.part, false, place)
         });
         let text = found.text.map(|(text, place)| {
             let json = words(reach, &text, asked.vocab)?;

@@ -3,6 +3,7 @@
 use burn::tensor::DType;
 use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
 
+use crate::coding::Coding;
 use crate::concat_latent::before;
 use crate::hole::{Layout, holes};
 use crate::machine::Machine;
@@ -89,11 +90,11 @@ impl Node for InpaintConditioning {
         let holes = holes(&mask, image.facts());
         let around = self.layout.around(image.pixels(), &holes);
         let pictures = around.tensor(machine.device(), DType::F32);
-        let network = vae.network(&machine, &ctx.reporter())?;
+        let mut coding = Coding::new(&vae, &machine, ctx.reporter());
         let scale = vae.about().scale;
         let work = (latent, Toward::Latent);
         let tiles = self.tiling.choose(ctx, vae.about(), work)?;
-        let around = encode(ctx, (&network, tiles), pictures, None, scale)?;
+        let around = encode(ctx, (&mut coding, tiles), pictures, None, scale)?;
         let mask = self.layout.mask(&holes, latent);
         match self.layout {
             Layout::StableDiffusion => there.with_channels(&mask)?.with_channels(&around),

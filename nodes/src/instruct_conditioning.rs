@@ -3,6 +3,7 @@
 use burn::tensor::DType;
 use ldm_engine::{Ctx, Facts, In, Node, Result};
 
+use crate::coding::Coding;
 use crate::concat_latent::before;
 use crate::machine::Machine;
 use crate::tiling::{Tiling, Toward};
@@ -57,9 +58,9 @@ impl Node for InstructConditioning {
         let there = ctx.get(&self.conditioning).unwrap_or_default();
         let latent = vae_encode::latent(vae.about(), image.facts())?;
         let pictures = image.pixels().tensor(machine.device(), DType::F32) * 2.0 - 1.0;
-        let network = vae.network(&machine, &ctx.reporter())?;
+        let mut coding = Coding::new(&vae, &machine, ctx.reporter());
         let work = (latent, Toward::Latent);
         let tiles = self.tiling.choose(ctx, vae.about(), work)?;
-        there.with_channels(&encode(ctx, (&network, tiles), pictures, None, 1.0)?)
+        there.with_channels(&encode(ctx, (&mut coding, tiles), pictures, None, 1.0)?)
     }
 }

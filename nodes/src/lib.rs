@@ -24,6 +24,7 @@ mod array;
 mod carried;
 mod checkpoint;
 mod choices;
+mod coding;
 mod fit;
 mod guidance;
 mod hole;

@@ -33,8 +33,8 @@ pub struct Machine {
 
 /// The type of number of a UNet's weights, in which a GPU also computes; `--dtype`.
 ///
-/// Autoencoders and text encoders compute in f32 whatever is chosen: they run once, and the
-/// decoders of common models run over in f16.
+/// Text encoders compute in f32 whatever is chosen, and so do autoencoders on the CPU; which type
+/// these take on a GPU is `coding`'s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
     /// Four bytes. The CPU's.

@@ -50,6 +50,7 @@ impl Abouts {
             let about = VaeAbout {
                 config: part.config.clone(),
                 scale: latent.scale,
+                force_upcast: None,
             };
             (about, part.file.clone())
         });

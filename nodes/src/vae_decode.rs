@@ -2,10 +2,10 @@
 
 use burn::tensor::{DType, Tensor};
 use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
-use ldm_models::autoencoder::Autoencoder;
 use ldm_models::tiles::Tiles;
 
 use crate::array::Array;
+use crate::coding::Coding;
 use crate::machine::Machine;
 use crate::tiling::{Tiling, Toward};
 use crate::values::{Image, Latent, LatentFacts, LatentSpace, PictureFacts, Vae, VaeAbout};
@@ -74,7 +74,7 @@ impl Node for VaeDecode {
             height,
             width,
         } = picture(vae.about(), &latent.facts())?;
-        let network = vae.network(&machine, &ctx.reporter())?;
+        let mut coding = Coding::new(&vae, &machine, ctx.reporter());
         let work = (latent.facts(), Toward::Picture);
         let tiles = self.tiling.choose(ctx, vae.about(), work)?;
         let latents = latent.numbers.tensor(machine.device(), DType::F32) / vae.about().scale;
@@ -83,30 +83,31 @@ impl Node for VaeDecode {
         for item in 0..batch {
             let step = |done, all| ctx.step((item * all + done) as u64, (batch * all) as u64);
             let latent = latents.clone().narrow(0, item, 1);
-            let picture = decode((&machine, &network), latent, tiles, step)?;
-            pixels.extend_from_slice(picture.numbers());
+            let picture = decode(&mut coding, &latent, tiles, step)?;
+            pixels.extend(
+                picture
+                    .numbers()
+                    .iter()
+                    .map(|x| (x * 0.5 + 0.5).clamp(0.0, 1.0)),
+            );
         }
         Image::new(Array::new([batch, 3, height, width], pixels))
     }
 }
 
-/// The picture of one latent, from 0 to 1; `step` hears how many of how many parts are done.
+/// The picture of one latent, around -1 to 1; `step` hears how many of how many parts are done.
 fn decode(
-    (machine, network): (&Machine, &Autoencoder),
-    latent: Tensor<4>,
+    coding: &mut Coding<'_>,
+    latent: &Tensor<4>,
     tiles: Option<Tiles>,
     mut step: impl FnMut(usize, usize) -> Result<()>,
 ) -> Result<Array<4>> {
-    let finished = |decoded: Tensor<4>| {
-        let decoded = (decoded * 0.5 + 0.5).clamp(0.0, 1.0);
-        machine.read(decoded, "the decoded picture")
-    };
-    match tiles {
-        Some(tiles) => finished(network.decode_tiled(&latent, tiles, step)?),
-        None => {
-            let pixels = finished(network.decode(latent))?;
-            step(1, 1)?;
-            Ok(pixels)
-        }
+    let picture = coding.run("the decoded picture", |network| match tiles {
+        Some(tiles) => network.decode_tiled(latent, tiles, &mut step),
+        None => Ok(network.decode(latent.clone())),
+    })?;
+    if tiles.is_none() {
+        step(1, 1)?;
     }
+    Ok(picture)
 }

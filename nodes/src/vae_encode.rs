@@ -2,11 +2,11 @@
 
 use burn::tensor::{DType, Tensor};
 use ldm_engine::{Ctx, Error, Facts, In, Node, Result};
-use ldm_models::autoencoder::Autoencoder;
 use ldm_models::noise::Noise;
 use ldm_models::tiles::Tiles;
 
 use crate::array::Array;
+use crate::coding::Coding;
 use crate::machine::Machine;
 use crate::tiling::{Tiling, Toward};
 use crate::values::{Image, Latent, LatentFacts, PictureFacts, Vae, VaeAbout};
@@ -84,7 +84,7 @@ impl Node for VaeEncode {
         let machine = ctx.extension::<Machine>()?;
         let (vae, image) = (ctx.get(&self.vae), ctx.get(&self.image));
         let facts = latent(vae.about(), image.facts())?;
-        let network = vae.network(&machine, &ctx.reporter())?;
+        let mut coding = Coding::new(&vae, &machine, ctx.reporter());
         let work = (facts, Toward::Latent);
         let tiles = self.tiling.choose(ctx, vae.about(), work)?;
         let pictures = image.pixels().tensor(machine.device(), DType::F32) * 2.0 - 1.0;
@@ -94,7 +94,7 @@ impl Node for VaeEncode {
             .map(|seed| Noise::new(seed).tensor(shape, machine.device()));
         let scale = vae.about().scale;
         Ok(Latent {
-            numbers: encode(ctx, (&network, tiles), pictures, noise, scale)?,
+            numbers: encode(ctx, (&mut coding, tiles), pictures, noise, scale)?,
             space: facts.space,
         })
     }
@@ -107,22 +107,25 @@ impl Node for VaeEncode {
 /// A device that fails; a stop that was asked for.
 pub(crate) fn encode(
     ctx: &mut Ctx<'_>,
-    (network, tiles): (&Autoencoder, Option<Tiles>),
+    (coding, tiles): (&mut Coding<'_>, Option<Tiles>),
     pictures: Tensor<4>,
     noise: Option<Tensor<4>>,
     scale: f64,
 ) -> Result<Array<4>> {
-    let (machine, batch) = (ctx.extension::<Machine>()?, pictures.dims()[0]);
+    let batch = pictures.dims()[0];
     let (mut numbers, mut shape) = (Vec::new(), [0; 4]);
     for item in 0..batch {
         let noise = noise.as_ref().map(|noise| noise.clone().narrow(0, item, 1));
         let picture = pictures.clone().narrow(0, item, 1);
         let mut step = |done, all| ctx.step((item * all + done) as u64, (batch * all) as u64);
-        let latent = match tiles {
-            Some(tiles) => network.encode_tiled(&picture, noise, tiles, &mut step)?,
-            None => network.encode(picture, noise),
-        };
-        let latent = machine.read(latent * scale, "the encoded latent")?;
+        let latent = coding.run("the encoded latent", |network| {
+            let (picture, noise) = (picture.clone(), noise.clone());
+            let latent = match tiles {
+                Some(tiles) => network.encode_tiled(&picture, noise, tiles, &mut step)?,
+                None => network.encode(picture, noise),
+            };
+            Ok(latent * scale)
+        })?;
         numbers.extend_from_slice(latent.numbers());
         shape = latent.shape();
         if tiles.is_none() {

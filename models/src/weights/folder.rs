@@ -58,6 +58,8 @@ pub struct Coder {
     pub part: Part<VaeConfig>,
     /// What latents are multiplied by after encoding.
     pub scale: f64,
+    /// Whether its activations run over in f16, where a folder says so.
+    pub force_upcast: Option<bool>,
 }
 
 /// A text encoder and what turns words into its ids.
@@ -228,7 +230,11 @@ impl Model<'_> {
         let vae = detect::vae(&file, None)?;
         let vae = vae.map(|part| {
             let scale = scale.unwrap_or_else(|| detect::scale_alone(&part.config));
-            Coder { part, scale }
+            Coder {
+                part,
+                scale,
+                force_upcast: None,
+            }
         });
         let text = detect::text(&file, None)?;
         let text = text.map(|part| Reader {
@@ -387,9 +393,14 @@ impl Model<'_> {
         let Some(part) = detect::vae(&open(self.files, &place)?, json.as_ref())? else {
             return Ok(None);
         };
-        let told = json.and_then(|json| json.scaling_factor);
-        let scale = told.unwrap_or_else(|| detect::scale_alone(&part.config));
-        Ok(Some((Coder { part, scale }, place)))
+        let told = json.as_ref();
+        let scale = told.and_then(|json| json.scaling_factor);
+        let coder = Coder {
+            scale: scale.unwrap_or_else(|| detect::scale_alone(&part.config)),
+            force_upcast: told.and_then(|json| json.force_upcast),
+            part,
+        };
+        Ok(Some((coder, place)))
     }
 
     fn text(&self) -> Result<Option<(Reader, Place)>> {

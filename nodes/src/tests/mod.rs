@@ -3,6 +3,7 @@
 mod adapters;
 mod checkpoint;
 mod choices;
+mod coding;
 mod conditioning;
 mod examples;
 mod first_stages;
@@ -22,8 +23,7 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use ldm_engine::{
-    Cache, Ctx, Diagnostics, Event, Graph, Host, Kind, Kinds, Node, Options, Plan, Report as Ran,
-    Run, Source, kind,
+    Cache, Diagnostics, Event, Graph, Host, Kinds, Options, Plan, Report as Ran, Run, Source,
 };
 use ldm_models::autoencoder::KlAutoencoderConfig;
 use ldm_models::conditioner::{ClassEmbedderConfig, SpatialRescalerConfig};
@@ -37,7 +37,7 @@ use ldm_models::weights::manifest::{
 };
 use ldm_models::weights::{LatentSpec, Manifest, SaveAs, TensorWriter, save};
 
-use crate::{DeviceChoice, Isa, Machine, values::Report};
+use crate::{DeviceChoice, Isa, Machine};
 
 /// A folder with models, a picture and a latent, and what graphs in it run with.
 pub(super) struct Lab {
@@ -78,7 +78,7 @@ impl Lab {
         host.numerics = machine.numerics();
         host.extensions.insert(machine);
         let mut kinds = crate::list();
-        kinds.extend(measured());
+        kinds.extend(coding::kinds());
         Self {
             folder,
             kinds: Kinds::new(kinds),
@@ -390,30 +390,4 @@ fn make_enlarger(path: &Path) {
         writer.tensor(name, &Tensor::<1>::full([4], 0.25, &device));
     }
     writer.write(path, SaveAs::F32).unwrap();
-}
-
-/// A node that gives a report, until the library has one of its own.
-fn measured() -> Option<Kind> {
-    let gives = |kind: &Kind| {
-        kind.outputs
-            .iter()
-            .any(|output| output.data.name == "Report")
-    };
-    (!crate::list().iter().any(gives)).then(kind::<Measured>)
-}
-
-/// Measures nothing.
-///
-/// ```ron
-/// "score": Measured()
-/// ```
-#[derive(Node)]
-struct Measured;
-
-impl Node for Measured {
-    type Out = Report;
-
-    fn run(&self, _ctx: &mut Ctx<'_>) -> ldm_engine::Result<Report> {
-        Report::of(&BTreeMap::from([("accuracy", 0.5)]))
-    }
 }

@@ -248,8 +248,30 @@ impl<A: About> Model<A> {
         machine: &Machine,
         reporter: &Reporter,
     ) -> Result<Arc<A::Module>> {
+        self.network_of(self.about.types(machine.types()), aim, machine, reporter)
+    }
+
+    /// [`Model::network`] in this type, whatever the machine's is.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn network_in(
+        &self,
+        dtype: DType,
+        machine: &Machine,
+        reporter: &Reporter,
+    ) -> Result<Arc<A::Module>> {
+        self.network_of(dtype.into(), Aim::Run, machine, reporter)
+    }
+
+    fn network_of(
+        &self,
+        types: Types,
+        aim: Aim,
+        machine: &Machine,
+        reporter: &Reporter,
+    ) -> Result<Arc<A::Module>> {
         machine.at_work(reporter);
-        let types = self.about.types(machine.types());
         let held = Identity::of(&[&self.identity.0, format!("{types:?} {aim:?}").as_bytes()]);
         if let Some(network) = machine.weights().held(held) {
             return Ok(network);
@@ -442,6 +464,9 @@ pub struct VaeAbout {
     pub config: VaeConfig,
     /// What latents are multiplied by after encoding, and divided by before decoding.
     pub scale: f64,
+    /// Whether its activations run over in f16, where the model says so: diffusers' name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_upcast: Option<bool>,
 }
 
 impl VaeAbout {

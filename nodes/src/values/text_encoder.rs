@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use ldm_engine::{Error, Result};
 use ldm_models::adapter::Part;
 use ldm_models::text::{TextConfig, TextNetwork, TextTransformerConfig};
 use ldm_models::tokenizer::Tokenizer;
-use ldm_models::weights::{Family, KeyTable};
+use ldm_models::weights::{Family, KeyTable, Types};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{About, Model};
@@ -96,6 +96,17 @@ impl About for TextEncoderAbout {
     }
     fn table(&self, family: Family) -> KeyTable {
         KeyTable::text_encoder(family, &self.config)
+    }
+    /// It runs once and in f32; a GPU holds its weights as files have them, in f16.
+    fn types(&self, asked: Types) -> Types {
+        let weights = match asked.compute {
+            DType::F32 => DType::F32,
+            _ => DType::F16,
+        };
+        Types {
+            weights,
+            compute: DType::F32,
+        }
     }
 }
 

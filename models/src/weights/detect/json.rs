@@ -23,6 +23,8 @@ pub struct NetworkJson {
     num_attention_heads: Option<OneOrMany>,
     /// What an autoencoder's latents are multiplied by.
     pub(in crate::weights) scaling_factor: Option<f64>,
+    /// Whether it is to compute in f32 where pipelines are in f16.
+    pub(in crate::weights) force_upcast: Option<bool>,
     /// Whether a ControlNet's results are averaged over all places.
     #[serde(default, rename = "global_pool_conditions")]
     pub(crate) pooled: bool,

@@ -143,7 +143,8 @@ fn foreign<M: Module>(network: &M, table: &KeyTable) -> Vec<(String, Vec<usize>,
 }
 
 const UNET_JSON: &str = r#"{"_class_name": "UNet2DConditionModel", "attention_head_dim": 4}"#;
-const VAE_JSON: &str = r#"{"_class_name": "AutoencoderKL", "scaling_factor": 0.5}"#;
+const VAE_JSON: &str = r#"{"_class_name": "AutoencoderKL", "scaling_factor": 0.5,
+    "force_upcast": false}"#;
 const TEXT_JSON: &str =
     r#"{"hidden_act": "quick_gelu", "num_attention_heads": 2, "eos_token_id": 11}"#;
 const SCHEDULER_JSON: &str = r#"{"beta_schedule": "scaled_linear", "beta_start": 0.001,
@@ -228,8 +229,9 @@ fn a_folder_of_diffusers_is_its_networks_and_what_its_configurations_say() {
         numbers(&unet().init(&Device::flex(), 1).unwrap())
     );
 
-    let (Coder { part, scale }, _) = found.vae.unwrap();
-    assert_eq!((part.config, scale), (vae(), 0.5));
+    let (coder, _) = found.vae.unwrap();
+    assert_eq!((coder.part.config, coder.scale), (vae(), 0.5));
+    assert_eq!(coder.force_upcast, Some(false));
     let (reader, _) = found.text.unwrap();
     let wanted = ClipConfig {
         activation: Activation::QuickGelu,
