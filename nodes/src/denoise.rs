@@ -121,9 +121,12 @@ impl Node for Denoise {
         if negative.is_none() && self.cfg != 1.0 {
             reporter.note("without `negative`, `cfg` does nothing");
         }
-        let network = unet.network(&machine, &reporter)?;
+        let sides = [&positive, &negative].into_iter().flatten();
+        let conditions = sides.map(|told| told.entries.len()).sum();
+        let asked = Asked::choose(ctx, conditions, start.facts().batch);
+        let network = unet.network_for(asked.aim(), &machine, &reporter)?;
         let [.., height, width] = start.numbers.shape();
-        let mut ready = Ready::new(&machine, &reporter, about, [height, width]);
+        let mut ready = Ready::new((&machine, &reporter), about, [height, width], asked.aim());
         let sides = ready.sides(positive.as_deref(), negative.as_deref())?;
         let sampling = Sampling {
             machine: &machine,
@@ -133,7 +136,7 @@ impl Node for Denoise {
             walk: self.walk(),
             guidance: self.guidance.with(self.cfg),
             seed: self.seed,
-            asked: Asked::choose(ctx, &sides, start.facts().batch),
+            asked,
         };
         let mask = mask.map(|mask| mask.resized([height, width]));
         let numbers = sampling.walk(&start.numbers, sides, mask.as_ref(), &reporter)?;

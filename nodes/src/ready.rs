@@ -8,6 +8,7 @@ use ldm_models::guidance::{Condition, ControlHint};
 use ldm_models::resize::Method;
 use ldm_models::text::Sizes;
 use ldm_models::unet::LabelConfig;
+use ldm_models::weights::Aim;
 
 use crate::array::Array;
 use crate::image_scale::scaled;
@@ -31,23 +32,27 @@ pub(crate) struct Ready<'a> {
     about: &'a UnetAbout,
     /// The latent's height and width.
     size: [usize; 2],
+    /// What the networks of hints are read for.
+    aim: Aim,
     /// Hints that are ready: both sides of guidance commonly have the same.
     hints: Vec<(Identity, Arc<ControlHint>)>,
 }
 
 impl<'a> Ready<'a> {
-    /// For the network of `about`, and latents of this height and width.
+    /// For the network of `about`, and latents of this height and width; networks of hints are
+    /// read for this aim.
     pub(crate) fn new(
-        machine: &'a Machine,
-        reporter: &'a Reporter,
+        (machine, reporter): (&'a Machine, &'a Reporter),
         about: &'a UnetAbout,
         size: [usize; 2],
+        aim: Aim,
     ) -> Self {
         Self {
             machine,
             reporter,
             about,
             size,
+            aim,
             hints: Vec::new(),
         }
     }
@@ -159,8 +164,9 @@ impl<'a> Ready<'a> {
         // As ComfyUI brings a hint to the latent's size.
         let size = self.size.map(|n| n * hint.network.about().config.factor());
         let image = scaled(&hint.image, size, Method::Nearest, true);
+        let (machine, reporter) = (self.machine, self.reporter);
         let ready = Arc::new(ControlHint {
-            network: hint.network.network(self.machine, self.reporter)?,
+            network: hint.network.network_for(self.aim, machine, reporter)?,
             hint: image.tensor(self.machine.device(), DType::F32),
             strength: hint.strength,
             span: hint.span,

@@ -13,6 +13,7 @@ use ldm_models::prediction::{Denoiser, Network};
 use ldm_models::sampler::{SampleError, Sampler, Seeded, Start, Walk};
 use ldm_models::schedule::NoiseSchedule;
 use ldm_models::unet::{Captured, Control, Heard, Told, UNet};
+use ldm_models::weights::Aim;
 
 use crate::array::Array;
 use crate::machine::Machine;
@@ -39,13 +40,15 @@ pub(crate) enum Asked {
     Apart,
     /// Each condition of each picture.
     OneByOne,
+    /// The same of networks that the device has no room for.
+    Offloaded,
 }
 
 impl Asked {
-    /// How the network is asked for these sides of `batch` pictures: together, as long as the
-    /// device's memory does not run out. What that takes nobody knows, so `--memory` has no say.
-    pub(crate) fn choose(ctx: &Ctx<'_>, sides: &Sides, batch: usize) -> Self {
-        let conditions = sides.positive.len() + sides.negative.as_ref().map_or(0, Vec::len);
+    /// How the network is asked for so many conditions of `batch` pictures: together, as long as
+    /// the device's memory does not run out. What that takes nobody knows, so `--memory` has no say.
+    /// To be asked before the network is read, which may find no room.
+    pub(crate) fn choose(ctx: &Ctx<'_>, conditions: usize, batch: usize) -> Self {
         let mut all = vec![(Self::Together, "")];
         if conditions > 1 {
             all.push((Self::Apart, "with a call of the network for each condition"));
@@ -54,6 +57,8 @@ impl Asked {
             let words = "with a call of the network for each condition of each picture";
             all.push((Self::OneByOne, words));
         }
+        let words = "with the weights in the host's memory, and the smallest calls";
+        all.push((Self::Offloaded, words));
         let way = |(_, words): &(Self, &str)| Way {
             bytes: 0,
             words: (*words).to_owned(),
@@ -61,6 +66,14 @@ impl Asked {
         };
         let ways: Vec<Way> = all.iter().map(way).collect();
         all[ctx.way(&ways)].0
+    }
+
+    /// What networks are read for.
+    pub(crate) fn aim(self) -> Aim {
+        match self {
+            Self::Together | Self::Apart | Self::OneByOne => Aim::Run,
+            Self::Offloaded => Aim::Offload,
+        }
     }
 }
 
@@ -111,7 +124,8 @@ impl Sampling<'_> {
         let bare = Typed {
             network: self.network,
             compute: self.machine.types().compute,
-            captures: self.machine.captures(),
+            // What is brought over at each step has no place of its own to be captured with.
+            captures: self.machine.captures() && self.asked != Asked::Offloaded,
             note: &note,
         };
         let guided = |ground, sides: Sides| -> Result<_> {
@@ -119,12 +133,12 @@ impl Sampling<'_> {
             let guided = Guided::new(bare, ground, self.guidance, positive, negative)?;
             Ok(match self.asked {
                 Asked::Together => guided,
-                Asked::Apart | Asked::OneByOne => guided.apart(),
+                Asked::Apart | Asked::OneByOne | Asked::Offloaded => guided.apart(),
             })
         };
         let network: Box<dyn Network + '_> = match self.asked {
             Asked::Together | Asked::Apart => Box::new(guided(ground, sides)?),
-            Asked::OneByOne => {
+            Asked::OneByOne | Asked::Offloaded => {
                 let [batch, rest @ ..] = ground.shape;
                 let shape = [1, rest[0], rest[1], rest[2]];
                 let one = Ground { shape, ..ground };

@@ -99,7 +99,7 @@ impl From<DType> for Types {
 impl Types {
     /// The type of the parameter at `path`, a tensor of `rank` axes.
     fn of(self, path: &str, rank: usize) -> DType {
-        match rank > 1 && path.ends_with(".weight") {
+        match is_layers(path, rank) {
             true => self.weights,
             false => self.compute,
         }
@@ -117,11 +117,19 @@ impl Types {
     }
 }
 
+/// Whether the parameter at `path` is the weight of a linear layer or a convolution.
+fn is_layers(path: &str, rank: usize) -> bool {
+    rank > 1 && path.ends_with(".weight")
+}
+
 /// What a network is loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aim {
     /// To be run and nothing else: weights lie as the device's kernels read them best.
     Run,
+    /// To be run on a device that has no room for it: the weights of layers stay in the host's
+    /// memory, and each is brought to the device whenever it is used.
+    Offload,
     /// To be trained, saved or looked at: weights lie as their layers say.
     Any,
 }
@@ -503,7 +511,10 @@ impl ModuleMapper for Fill<'_, '_> {
         }
         let shape = param.lazy_shape().dims::<D>();
         let dtype = self.from.types.of(&self.place.path(), D);
-        let (id, device) = (param.id, param.lazy_device());
+        let (id, mut device) = (param.id, param.lazy_device());
+        if self.from.aim == Aim::Offload && is_layers(&self.place.path(), D) {
+            device = Device::flex();
+        }
         let order = self.order(&shape, &device);
         let data = match self.next(&shape, order) {
             Ok(data) => data,

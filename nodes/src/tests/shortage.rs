@@ -24,6 +24,8 @@ const PAINT: &str = r#"
 const APART: &str = "memory ran out; going on with a call of the network for each condition";
 const ONE_BY_ONE: &str =
     "memory ran out; going on with a call of the network for each condition of each picture";
+const OFFLOADED: &str =
+    "memory ran out; going on with the weights in the host's memory, and the smallest calls";
 
 /// A laboratory where the next `times` readings fail.
 fn short(times: usize) -> Lab {
@@ -76,7 +78,9 @@ fn off(a: &[f32], b: &[f32]) -> f32 {
 #[test]
 fn a_walk_goes_on_in_smaller_calls_and_comes_to_the_same_latent() {
     let whole = latent(&run(&mut short(0), 0, "latent"));
-    for (times, ways) in [(1, &[APART][..]), (2, &[APART, ONE_BY_ONE])] {
+    let all = [APART, ONE_BY_ONE, OFFLOADED];
+    for times in 1..=3 {
+        let ways = &all[..times];
         let mut lab = short(0);
         // The text encoder rests, so it goes first, and the walk is tried again.
         let ran = run(&mut lab, 1 + times, "latent");
