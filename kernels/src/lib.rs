@@ -10,6 +10,10 @@
 //! - [`device::open`] is the only way in this project to come by a device.
 //! - [`memory`] is an allocator that a program may install; nothing here depends on it.
 //!
+//! A GPU's kernels are tested with the feature `cuda`, or with `wgpu` through any driver of Vulkan.
+//! Without a device such tests are skipped, which they say on stderr; where the environment holds
+//! `LDM_GRAPH_TEST_GPU=cuda` (or `wgpu`) they fail instead.
+//!
 //! Not here: layers with parameters and networks (`ldm-models`).
 
 mod autodiff;
@@ -25,6 +29,9 @@ mod ops;
 pub mod prepare;
 pub mod read;
 pub mod reference;
+#[cfg(all(test, feature = "cube"))]
+#[path = "../tests/trial/mod.rs"]
+mod trial;
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Device, Tensor};

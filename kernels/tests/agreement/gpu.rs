@@ -1,40 +1,19 @@
 //! The same operations on a GPU, against the reference on the CPU in f32: with CUDA where it works,
-//! or through wgpu, for which a driver that computes on the CPU will do. Without a device they say
-//! so and pass.
-#![allow(
-    clippy::print_stderr,
-    reason = "who reads of a test that passed must know why"
-)]
+//! or through wgpu, for which a driver that computes on the CPU will do. Without a device they are
+//! skipped and say so, or fail where one is demanded: see `tests/trial/mod.rs`.
 
 use burn::tensor::DType;
 
+use crate::trial::types;
 use crate::*;
 
-/// A device to try, if there is one.
-#[cfg(feature = "cuda")]
+/// A device to try, if there is one. Not in a process that has an instruction set forced on it: what
+/// a GPU computes is the same there.
 fn gpu() -> Option<Device> {
-    let open = device::open(DeviceChoice::Cuda(0), Isa::Auto);
-    open.inspect_err(|error| eprintln!("not tried: {error}"))
-        .ok()
-        .map(|open| open.device().clone())
-}
-
-#[cfg(not(feature = "cuda"))]
-fn gpu() -> Option<Device> {
-    let found = Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec();
-    if found.is_empty() {
-        eprintln!("not tried: wgpu finds no device");
+    match std::env::var_os(FORCED) {
+        Some(_) => None,
+        None => trial::gpu(),
     }
-    found.into_iter().next()
-}
-
-/// The types that the device computes in.
-fn types(device: &Device) -> Vec<DType> {
-    let all = [DType::F32, DType::F16, DType::BF16];
-    let known = all
-        .into_iter()
-        .filter(|dtype| device.supports_dtype(*dtype));
-    known.collect()
 }
 
 /// Of the largest value of the reference, or of 1: what rounding results to the type loses, a few
@@ -103,8 +82,9 @@ fn gpu_cases() -> Vec<Case> {
 #[test]
 fn on_a_gpu_values_agree_with_the_reference_in_every_type() {
     let Some(device) = gpu() else { return };
+    let types = types(&device);
     for case in gpu_cases() {
-        for dtype in types(&device) {
+        for dtype in types.clone() {
             let inputs = case.random_inputs();
             let inputs: Vec<_> = inputs.iter().map(|x| rounded(x, dtype)).collect();
             let there: Vec<_> = inputs.iter().map(|x| on(&device, x, dtype)).collect();
@@ -126,9 +106,10 @@ fn on_a_gpu_values_agree_with_the_reference_in_every_type() {
 #[test]
 fn on_a_gpu_pictures_are_read_with_their_channels_first_last_and_in_views() {
     let Some(device) = gpu() else { return };
+    let types = types(&device);
     for (dims, groups) in [([2, 6, 5, 7], 3), ([2, 64, 9, 8], 8), ([1, 8, 150, 300], 2)] {
         let [b, c, h, w] = dims;
-        for dtype in types(&device) {
+        for dtype in types.clone() {
             let numbers = rounded(&numbers(b * c * h * w, 1), dtype);
             let [gamma, beta] = [2, 3].map(|seed| rounded(&crate::numbers(c, seed), dtype));
             let norm = |x: Tensor<4>, device: &Device, dtype| {
@@ -190,9 +171,10 @@ fn on_a_gpu_unary_operations_read_views_as_they_look() {
 #[test]
 fn on_a_gpu_steps_that_go_together_agree_with_the_steps_one_by_one() {
     let Some(device) = gpu() else { return };
+    let types = types(&device);
     let cases = [(2, 16, 24, [9, 6], 3, 1), (1, 5, 7, [8, 5], 1, 1)];
     for (b, c, o, [h, w], k, stride) in cases {
-        for dtype in types(&device) {
+        for dtype in types.clone() {
             let allowed = tolerance(dtype, true);
             let tensor = |dims: [usize; 4], seed| {
                 let all = rounded(&numbers(dims.iter().product(), seed), dtype);
@@ -239,7 +221,7 @@ fn on_a_gpu_steps_that_go_together_agree_with_the_steps_one_by_one() {
         }
     }
     for (rows, inner, outer) in [(5, 7, 33), (60, 72, 40)] {
-        for dtype in types(&device) {
+        for dtype in types.clone() {
             let all = [inner * rows, inner * outer, outer, rows * outer];
             let all = [1, 2, 3, 4].map(|i| rounded(&numbers(all[i - 1], i as u64), dtype));
             let run = |device: &Device, dtype| {
