@@ -21,7 +21,7 @@ pub const KERNEL_REVISION: u32 = 4;
 
 /// The same of a GPU's kernels.
 #[cfg(feature = "cuda")]
-const GPU_KERNEL_REVISION: u32 = 5;
+const GPU_KERNEL_REVISION: u32 = 6;
 
 /// What the user asked for: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -238,6 +238,53 @@ fn on_a_gpu_steps_that_go_together_agree_with_the_steps_one_by_one() {
     }
 }
 
+/// What every layer makes of f32 with weights that `narrow` makes of theirs.
+fn layers(device: &Device, narrow: impl Fn(Tensor<4>) -> Tensor<4>) -> Vec<Vec<f32>> {
+    let tensor = |dims: [usize; 4], seed| {
+        let all = numbers(dims.iter().product(), seed);
+        on(device, &all, DType::F32).reshape(dims)
+    };
+    let (x, rows) = (tensor([2, 16, 9, 6], 1), tensor([1, 1, 60, 16], 2));
+    let kernel = || narrow(tensor([24, 16, 3, 3], 3));
+    let point = || narrow(tensor([24, 16, 1, 1], 4));
+    let matrix = || narrow(tensor([1, 1, 16, 24], 5)).reshape([16, 24]);
+    let bias = || Some(tensor([1, 1, 1, 24], 6).reshape([24]));
+    let parts = [(0, 10), (10, 6)].map(|(from, count)| x.clone().narrow(1, from, count));
+    let (same, plus) = (Padding::same(1), tensor([2, 24, 1, 1], 7));
+    let all = vec![
+        ours::conv2d(x.clone(), kernel(), bias(), 1, same),
+        ours::conv2d(
+            channels_last(x.clone()),
+            channels_last(kernel()),
+            None,
+            1,
+            same,
+        ),
+        ours::conv2d_onto(x.clone(), kernel(), bias(), 1, same, plus),
+        ours::conv2d_doubled(x, kernel(), bias(), same),
+        ours::conv2d_joined(parts, point(), bias()),
+        ours::linear(rows.clone(), matrix(), bias()),
+        ours::linear_onto(rows, matrix(), None, tensor([1, 1, 60, 24], 8)),
+    ];
+    all.into_iter().map(read).collect()
+}
+
+#[test]
+fn on_a_gpu_weights_of_half_precision_compute_as_the_same_numbers_in_f32_do() {
+    let Some(device) = gpu() else { return };
+    let types = types(&device);
+    for half in types.into_iter().filter(|half| *half != DType::F32) {
+        let want = layers(&cpu(), |weight| weight.cast(half).cast(DType::F32));
+        for device in [device.clone(), device.clone().autodiff()] {
+            let got = layers(&device, |weight| weight.cast(half));
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                let what = format!("layer {i}, weights in {half:?}, {device:?}");
+                close(got, want, tolerance(DType::F32, true), &what);
+            }
+        }
+    }
+}
+
 #[test]
 fn on_a_gpu_a_mean_far_from_zero_costs_no_digits_of_the_variance() {
     let Some(device) = gpu() else { return };
