@@ -238,6 +238,21 @@ fn on_a_gpu_steps_that_go_together_agree_with_the_steps_one_by_one() {
     }
 }
 
+#[test]
+fn on_a_gpu_what_is_added_may_be_a_slice_of_a_longer_row() {
+    let Some(device) = gpu() else { return };
+    let types = types(&device);
+    for case in fused::SLICES {
+        for dtype in types.clone() {
+            let [got, copied] = fused::onto_a_slice(case, &device, [dtype; 2]).map(read_back);
+            let [want, _] = fused::onto_a_slice(case, &cpu(), [dtype, DType::F32]).map(read);
+            let what = format!("{case:?} in {dtype:?}");
+            assert_eq!(got, copied, "{what}");
+            close(&got, &want, tolerance(dtype, true), &what);
+        }
+    }
+}
+
 /// What every layer makes of f32 with weights that `narrow` makes of theirs.
 fn layers(device: &Device, narrow: impl Fn(Tensor<4>) -> Tensor<4>) -> Vec<Vec<f32>> {
     let tensor = |dims: [usize; 4], seed| {
