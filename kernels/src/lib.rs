@@ -5,10 +5,14 @@
 //!   its namesake in [`reference`] to a tolerance that a test states.
 //! - On the CPU in f32 they run our kernels, whose bits do not depend on the number of threads. On
 //!   a GPU, where nothing asks for gradients, they run kernels of ours around burn's products,
-//!   convolutions and attention, in the type of the weights; no GPU has run them yet. Elsewhere
+//!   convolutions and attention, in the type of what goes in; no GPU has run them yet. Elsewhere
 //!   (other types, gradients on a GPU) they are the reference.
 //! - [`device::open`] is the only way in this project to come by a device.
 //! - [`memory`] is an allocator that a program may install; nothing here depends on it.
+//!
+//! A GPU's kernels are tested with the feature `cuda`, or with `wgpu` through any driver of Vulkan.
+//! Without a device such tests are skipped, which they say on stderr; where the environment holds
+//! `LDM_GRAPH_TEST_GPU=cuda` (or `wgpu`) they fail instead.
 //!
 //! Not here: layers with parameters and networks (`ldm-models`).
 
@@ -25,6 +29,9 @@ mod ops;
 pub mod prepare;
 pub mod read;
 pub mod reference;
+#[cfg(all(test, feature = "cube"))]
+#[path = "../tests/trial/mod.rs"]
+mod trial;
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Device, Tensor};
@@ -192,9 +199,10 @@ pub fn layer_norm<const D: usize>(
 /// Cross-correlation: `x [b, c, h, w]`, `weight [o, c, kh, kw]`, `bias [o]` →
 /// `[b, o, (h + top + bottom − kh) / stride + 1, (w + left + right − kw) / stride + 1]`.
 ///
-/// On the CPU `weight` may be f16 or bf16 beside an f32 `x`: the result is that of the same
-/// numbers in f32. A CPU that multiplies bf16 does so with such a weight, `x` rounded to it, but
-/// where the 3×3 kernels of Winograd's way are transformed.
+/// `weight` may be f16 or bf16 beside an f32 `x`: the result is that of the same numbers in f32. A
+/// CPU that multiplies bf16 does so with such a weight, `x` rounded to it, but where the 3×3 kernels
+/// of Winograd's way are transformed. On a GPU, and where something asks for gradients, the weight
+/// is raised to f32 at every call, in a launch of its own.
 pub fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
@@ -203,6 +211,7 @@ pub fn conv2d(
     padding: Padding,
 ) -> Tensor<4> {
     check_conv(x.dims(), weight.dims(), stride, padding);
+    let weight = raised(weight, &x);
     if !counted(ours(&x) && weighs(&x, &weight) && biases(&x, &bias)) {
         return reference::conv2d(x, weight, bias, stride, padding);
     }
@@ -218,7 +227,9 @@ pub fn conv2d(
 /// [`conv2d`] plus `onto`, which is as its result or `[b, o, 1, 1]`.
 ///
 /// On the CPU, where nothing asks for gradients, it is added to what is being written; on a GPU in
-/// one launch after it.
+/// one launch after it. There a slice of a longer tensor is read where it lies, if burn made a view
+/// of it: it copies one that does not begin, or end before the end, by a multiple of what the device
+/// aligns memory to, which is 512 bytes with CUDA.
 pub fn conv2d_onto(
     x: Tensor<4>,
     weight: Tensor<4>,
@@ -227,6 +238,7 @@ pub fn conv2d_onto(
     padding: Padding,
     onto: Tensor<4>,
 ) -> Tensor<4> {
+    let weight = raised(weight, &x);
     if !(fuses(&x) && weighs(&x, &weight) && biases(&x, &bias) && joins(&x, &onto)) {
         return conv2d(x, weight, bias, stride, padding) + onto;
     }
@@ -265,6 +277,7 @@ pub fn conv2d_doubled(
     bias: Option<Tensor<1>>,
     padding: Padding,
 ) -> Tensor<4> {
+    let weight = raised(weight, &x);
     if !(fuses(&x) && weighs(&x, &weight) && biases(&x, &bias)) {
         return conv2d(reference::double(x), weight, bias, 1, padding);
     }
@@ -312,6 +325,7 @@ pub fn linear_onto<const D: usize>(
     bias: Option<Tensor<1>>,
     onto: Tensor<D>,
 ) -> Tensor<D> {
+    let weight = raised(weight, &x);
     if !(fuses(&x) && weighs(&x, &weight) && biases(&x, &bias) && joins(&x, &onto)) {
         return linear(x, weight, bias) + onto;
     }
@@ -338,6 +352,7 @@ pub fn linear<const D: usize>(
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
     let outer = check_linear(x.dims()[D - 1], &weight);
+    let weight = raised(weight, &x);
     if !counted(ours(&x) && weighs(&x, &weight) && biases(&x, &bias)) {
         return reference::linear(x, weight, bias);
     }
@@ -523,10 +538,30 @@ fn biases<const D: usize>(x: &Tensor<D>, bias: &Option<Tensor<1>>) -> bool {
 }
 
 /// Whether a kernel of ours that serves `x` takes this as the weight of a layer: of the same type,
-/// or on the CPU of half precision where nothing asks for gradients.
+/// or of half precision where such are read as they lie.
 fn weighs<const D: usize, const E: usize>(x: &Tensor<D>, weight: &Tensor<E>) -> bool {
-    let half = matches!(weight.dtype(), DType::F16 | DType::BF16);
-    joins(x, weight) || half && matches!(weight.device().as_dispatch(), DispatchDevice::Flex(_))
+    joins(x, weight) || is_half(weight) && reads_half(weight)
+}
+
+fn is_half<const D: usize>(x: &Tensor<D>) -> bool {
+    matches!(x.dtype(), DType::F16 | DType::BF16)
+}
+
+/// Whether kernels that compute in f32 read a weight of half precision as it lies: on the CPU where
+/// nothing asks for gradients.
+fn reads_half<const D: usize>(weight: &Tensor<D>) -> bool {
+    matches!(weight.device().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// The weight of a layer as it is multiplied with `x`: in f32 where it is of half precision, `x` is
+/// not, and nothing reads it as it lies. Burn's products would take its bytes for numbers of `x`'s
+/// type on a GPU, and refuse it on the CPU. It stays laid out as it is.
+fn raised<const D: usize, const E: usize>(weight: Tensor<E>, x: &Tensor<D>) -> Tensor<E> {
+    let mixed = x.dtype() == DType::F32 && is_half(&weight);
+    match mixed && !reads_half(&weight) {
+        true => weight.cast(DType::F32),
+        false => weight,
+    }
 }
 
 /// Whether a kernel of ours serves an attention: on the CPU it does, on a GPU by type and shape.

@@ -270,7 +270,7 @@ fn move_kernel<I: Float, O: Float, N: Size>(
 
 #[cfg(test)]
 mod tests {
-    use burn::backend::{Backend, ops::FloatTensorOps};
+    use burn::backend::ops::FloatTensorOps;
     use burn::tensor::{Device, Tensor, TensorData};
     use burn_cubecl::{CubeBackend, ops::into_data_sync};
 
@@ -324,19 +324,11 @@ mod tests {
 
     /// With burn's fallback, which every device has and which needs no tuning.
     #[test]
-    #[allow(
-        clippy::print_stderr,
-        reason = "who reads of a test that passed must know why"
-    )]
     fn what_is_laid_out_gives_the_attention_of_what_came() {
-        let Some(device) = CubeDevice::enumerate_all().into_iter().next() else {
-            eprintln!("not tried: no GPU");
+        let Some((device, types)) = super::super::tried() else {
             return;
         };
-        for dtype in [DType::F16, DType::BF16] {
-            if !CubeBackend::supports_dtype(&device, dtype) {
-                continue;
-            }
+        for dtype in types.into_iter().filter(|dtype| *dtype != DType::F32) {
             let cases = [
                 ([2, 2, 64, 64, 48, 48], false),
                 ([1, 2, 300, 77, 40, 40], false),

@@ -165,3 +165,14 @@ fn linear(
     add::add_to(&y, Added { bias, plus });
     y.seen_as(shape)
 }
+
+/// A GPU for tests of what is inside, and the types that it computes in.
+#[cfg(test)]
+fn tried() -> Option<(burn_cubecl::CubeDevice, Vec<burn::tensor::DType>)> {
+    let opened = crate::trial::gpu()?;
+    let types = crate::trial::types(&opened);
+    match opened.as_dispatch() {
+        burn::backend::DispatchDevice::Cube(device) => Some((device.clone(), types)),
+        _ => unreachable!("GPUs are cubecl's"),
+    }
+}

@@ -85,6 +85,9 @@ impl Rows {
 }
 
 /// The largest vector of this type that a kernel reads at once and that divides all of `numbers`.
+///
+/// Where a tensor begins is not asked: burn begins a slice at a multiple of what the device aligns
+/// memory to (512 bytes with CUDA), many vectors, and copies one that would begin elsewhere.
 pub(crate) fn vector(client: &Client, dtype: DType, numbers: &[usize]) -> usize {
     let mut sizes = client.io_optimized_vector_sizes(dtype.size());
     sizes
@@ -177,7 +180,39 @@ pub(crate) fn one_each(client: &Client, units: usize) -> (CubeCount, CubeDim) {
 
 #[cfg(test)]
 mod tests {
+    use burn::backend::ops::FloatTensorOps;
+    use burn::tensor::TensorData;
+    use burn_cubecl::{CubeBackend, kernel::slice, ops::reshape};
+
+    use super::super::tried;
     use super::*;
+
+    #[test]
+    fn a_slice_of_a_row_is_read_where_it_lies_and_begins_where_vectors_may() {
+        let Some((device, types)) = tried() else {
+            return;
+        };
+        let memory = device.client().properties().memory.alignment;
+        for dtype in types {
+            let apart = memory as usize / dtype.size();
+            let row = TensorData::zeros::<f32, _>([4 * apart]).convert_dtype(dtype);
+            let row = CubeBackend::float_from_data(row, &device);
+            for (from, width) in [(apart, apart), (4, 8), (apart + 4, 4)] {
+                let part = slice(row.clone(), &[from..from + 2 * width]);
+                let begins = part.handle.offset_start.unwrap_or(0);
+                assert_eq!(begins, if from == apart { memory } else { 0 });
+                let client = part.client.clone();
+                let mut vectors = client.io_optimized_vector_sizes(dtype.size());
+                assert!(vectors.all(|size| memory as usize % (size * dtype.size()) == 0));
+                let handle = part.handle.clone();
+                let rows = Rows::of_pixels(reshape(part, Shape::new([2, width, 1, 1])));
+                assert_eq!((rows.count, rows.width, rows.step), (2, width, width));
+                let lies = rows.tensor.handle.memory.descriptor();
+                assert!(std::ptr::eq(lies, handle.memory.descriptor()));
+                assert_eq!(rows.tensor.handle.offset_start, handle.offset_start);
+            }
+        }
+    }
 
     #[test]
     fn rows_at_one_distance_are_found_and_others_are_not() {

@@ -194,17 +194,7 @@ impl LdmOps for Flex {
         bias: FloatTensor<Self>,
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        let [x, weight, bias] = [x, weight, bias].map(View::new);
-        let sizes = conv_sizes(&x, &weight, options);
-        let [h, w] = sizes.out();
-        let y = conv::forward(
-            x.values(),
-            weight.weights(),
-            bias.values(),
-            sizes,
-            Plus::Nothing,
-        );
-        tensor(y, [sizes.images, sizes.outputs, h, w])
+        convolved(x, weight, bias, None, options)
     }
 
     fn ldm_linear(
@@ -212,12 +202,7 @@ impl LdmOps for Flex {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let [x, weight, bias] = [x, weight, bias].map(View::new);
-        let y = linear(&x, &weight, &bias, None);
-        let mut shape = x.0.layout().shape().clone();
-        let last = shape.num_dims() - 1;
-        shape[last] = bias.values().len();
-        tensor(y, shape)
+        linear(x, weight, bias, None)
     }
 
     fn ldm_attention(
@@ -242,16 +227,7 @@ impl LdmFused for Flex {
         plus: FloatTensor<Self>,
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        let [x, weight, bias, plus] = [x, weight, bias, plus].map(View::new);
-        let sizes = conv_sizes(&x, &weight, options);
-        let [h, w] = sizes.out();
-        let shape = [sizes.images, sizes.outputs, h, w];
-        let every = match plus.dims() == shape {
-            true => Plus::Picture(plus.values()),
-            false => Plus::Channels(plus.values()),
-        };
-        let y = conv::forward(x.values(), weight.weights(), bias.values(), sizes, every);
-        tensor(y, shape)
+        convolved(x, weight, bias, Some(plus), options)
     }
 
     fn ldm_conv2d_doubled(
@@ -274,8 +250,7 @@ impl LdmFused for Flex {
         bias: FloatTensor<Self>,
         plus: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let [x, weight, bias, plus] = [x, weight, bias, plus].map(View::new);
-        plus.like(linear(&x, &weight, &bias, Some(plus.values())))
+        linear(x, weight, bias, Some(plus))
     }
 }
 
@@ -414,14 +389,51 @@ impl LdmGradients for Flex {
     }
 }
 
-fn linear(x: &View, weight: &View, bias: &View, plus: Option<&[f32]>) -> Vec<f32> {
-    let inner = x.0.layout().shape().as_slice().last().copied().unwrap_or(1);
-    let order = match weight.dims() == [inner, bias.values().len()] {
+/// [`LdmOps::ldm_conv2d`], to which `plus` is added.
+fn convolved(
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: FlexTensor,
+    plus: Option<FlexTensor>,
+    options: ConvOptions,
+) -> FlexTensor {
+    let [x, weight, bias] = [x, weight, bias].map(View::new);
+    let plus = plus.map(View::new);
+    let sizes = conv_sizes(&x, &weight, options);
+    let [h, w] = sizes.out();
+    let shape = [sizes.images, sizes.outputs, h, w];
+    let every = match &plus {
+        None => Plus::Nothing,
+        Some(plus) if plus.dims() == shape => Plus::Picture(plus.values()),
+        Some(plus) => Plus::Channels(plus.values()),
+    };
+    let y = conv::forward(x.values(), weight.weights(), bias.values(), sizes, every);
+    tensor(y, shape)
+}
+
+/// [`LdmOps::ldm_linear`], to which `plus` is added.
+fn linear(
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: FlexTensor,
+    plus: Option<FlexTensor>,
+) -> FlexTensor {
+    let [x, weight, bias] = [x, weight, bias].map(View::new);
+    let plus = plus.map(View::new);
+    let mut shape = x.0.layout().shape().clone();
+    let last = shape.num_dims() - 1;
+    let (inner, outer) = (shape[last], bias.values().len());
+    shape[last] = outer;
+    let order = match weight.dims() == [inner, outer] {
         true => Order::Rows,
         false => Order::Panels,
     };
     let weight = (weight.weights(), order);
-    linear::forward(x.values(), weight, bias.values(), inner, plus)
+    let plus = plus.as_ref().map(View::values);
+    tensor(
+        linear::forward(x.values(), weight, bias.values(), inner, plus),
+        shape,
+    )
 }
 
 /// A contiguous f32 tensor made of `values`.

@@ -52,6 +52,37 @@ fn steps_that_go_together_give_the_bits_of_the_steps_one_by_one() {
     }
 }
 
+/// A part of a row of numbers as [`conv2d_onto`](ours::conv2d_onto) takes it: pictures, channels,
+/// and where it begins.
+pub(crate) const SLICES: [[usize; 3]; 4] = [[1, 4, 0], [1, 4, 8], [2, 24, 37], [2, 64, 256]];
+
+/// A convolution plus the part of a row, and plus a copy of it that stands alone; of numbers that
+/// `held` holds, in `dtype`.
+pub(crate) fn onto_a_slice(
+    [b, o, at]: [usize; 3],
+    device: &Device,
+    [held, dtype]: [DType; 2],
+) -> [Tensor<4>; 2] {
+    let tensor = |dims: [usize; 4], seed| {
+        let all = flat(&numbers(dims.iter().product(), seed), device);
+        all.cast(held).cast(dtype).reshape(dims)
+    };
+    let row: Tensor<1> = tensor([1, 1, 1, 512], 1).reshape([512]);
+    let slice = row.narrow(0, at, b * o).reshape([b, o, 1, 1]);
+    let copy = Tensor::from_data(slice.to_data(), (device, dtype));
+    let (x, weight) = (tensor([b, 16, 5, 4], 2), tensor([o, 16, 1, 1], 3));
+    [slice, copy]
+        .map(|onto| ours::conv2d_onto(x.clone(), weight.clone(), None, 1, Padding::same(0), onto))
+}
+
+#[test]
+fn what_is_added_may_be_a_slice_of_a_longer_row() {
+    for case in SLICES {
+        let [got, want] = onto_a_slice(case, &cpu(), [DType::F32; 2]).map(read);
+        assert_eq!(got, want, "{case:?}");
+    }
+}
+
 #[test]
 fn pictures_that_are_joined_give_the_bits_of_one_that_was_made_of_them() {
     let device = cpu();

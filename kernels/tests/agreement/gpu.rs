@@ -1,40 +1,19 @@
 //! The same operations on a GPU, against the reference on the CPU in f32: with CUDA where it works,
-//! or through wgpu, for which a driver that computes on the CPU will do. Without a device they say
-//! so and pass.
-#![allow(
-    clippy::print_stderr,
-    reason = "who reads of a test that passed must know why"
-)]
+//! or through wgpu, for which a driver that computes on the CPU will do. Without a device they are
+//! skipped and say so, or fail where one is demanded: see `tests/trial/mod.rs`.
 
 use burn::tensor::DType;
 
+use crate::trial::types;
 use crate::*;
 
-/// A device to try, if there is one.
-#[cfg(feature = "cuda")]
+/// A device to try, if there is one. Not in a process that has an instruction set forced on it: what
+/// a GPU computes is the same there.
 fn gpu() -> Option<Device> {
-    let open = device::open(DeviceChoice::Cuda(0), Isa::Auto);
-    open.inspect_err(|error| eprintln!("not tried: {error}"))
-        .ok()
-        .map(|open| open.device().clone())
-}
-
-#[cfg(not(feature = "cuda"))]
-fn gpu() -> Option<Device> {
-    let found = Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec();
-    if found.is_empty() {
-        eprintln!("not tried: wgpu finds no device");
+    match std::env::var_os(FORCED) {
+        Some(_) => None,
+        None => trial::gpu(),
     }
-    found.into_iter().next()
-}
-
-/// The types that the device computes in.
-fn types(device: &Device) -> Vec<DType> {
-    let all = [DType::F32, DType::F16, DType::BF16];
-    let known = all
-        .into_iter()
-        .filter(|dtype| device.supports_dtype(*dtype));
-    known.collect()
 }
 
 /// Of the largest value of the reference, or of 1: what rounding results to the type loses, a few
@@ -103,8 +82,9 @@ fn gpu_cases() -> Vec<Case> {
 #[test]
 fn on_a_gpu_values_agree_with_the_reference_in_every_type() {
     let Some(device) = gpu() else { return };
+    let types = types(&device);
     for case in gpu_cases() {
-        for dtype in types(&device) {
+        for dtype in types.clone() {
             let inputs = case.random_inputs();
             let inputs: Vec<_> = inputs.iter().map(|x| rounded(x, dtype)).collect();
             let there: Vec<_> = inputs.iter().map(|x| on(&device, x, dtype)).collect();
@@ -126,9 +106,10 @@ fn on_a_gpu_values_agree_with_the_reference_in_every_type() {
 #[test]
 fn on_a_gpu_pictures_are_read_with_their_channels_first_last_and_in_views() {
     let Some(device) = gpu() else { return };
+    let types = types(&device);
     for (dims, groups) in [([2, 6, 5, 7], 3), ([2, 64, 9, 8], 8), ([1, 8, 150, 300], 2)] {
         let [b, c, h, w] = dims;
-        for dtype in types(&device) {
+        for dtype in types.clone() {
             let numbers = rounded(&numbers(b * c * h * w, 1), dtype);
             let [gamma, beta] = [2, 3].map(|seed| rounded(&crate::numbers(c, seed), dtype));
             let norm = |x: Tensor<4>, device: &Device, dtype| {
@@ -190,9 +171,10 @@ fn on_a_gpu_unary_operations_read_views_as_they_look() {
 #[test]
 fn on_a_gpu_steps_that_go_together_agree_with_the_steps_one_by_one() {
     let Some(device) = gpu() else { return };
+    let types = types(&device);
     let cases = [(2, 16, 24, [9, 6], 3, 1), (1, 5, 7, [8, 5], 1, 1)];
     for (b, c, o, [h, w], k, stride) in cases {
-        for dtype in types(&device) {
+        for dtype in types.clone() {
             let allowed = tolerance(dtype, true);
             let tensor = |dims: [usize; 4], seed| {
                 let all = rounded(&numbers(dims.iter().product(), seed), dtype);
@@ -239,7 +221,7 @@ fn on_a_gpu_steps_that_go_together_agree_with_the_steps_one_by_one() {
         }
     }
     for (rows, inner, outer) in [(5, 7, 33), (60, 72, 40)] {
-        for dtype in types(&device) {
+        for dtype in types.clone() {
             let all = [inner * rows, inner * outer, outer, rows * outer];
             let all = [1, 2, 3, 4].map(|i| rounded(&numbers(all[i - 1], i as u64), dtype));
             let run = |device: &Device, dtype| {
@@ -252,6 +234,68 @@ fn on_a_gpu_steps_that_go_together_agree_with_the_steps_one_by_one() {
             let (got, want) = (run(&device, dtype), run(&cpu(), DType::F32));
             let what = format!("{rows} x {inner} x {outer} onto, {dtype:?}");
             close(&read_back(got), &read(want), tolerance(dtype, true), &what);
+        }
+    }
+}
+
+#[test]
+fn on_a_gpu_what_is_added_may_be_a_slice_of_a_longer_row() {
+    let Some(device) = gpu() else { return };
+    let types = types(&device);
+    for case in fused::SLICES {
+        for dtype in types.clone() {
+            let [got, copied] = fused::onto_a_slice(case, &device, [dtype; 2]).map(read_back);
+            let [want, _] = fused::onto_a_slice(case, &cpu(), [dtype, DType::F32]).map(read);
+            let what = format!("{case:?} in {dtype:?}");
+            assert_eq!(got, copied, "{what}");
+            close(&got, &want, tolerance(dtype, true), &what);
+        }
+    }
+}
+
+/// What every layer makes of f32 with weights that `narrow` makes of theirs.
+fn layers(device: &Device, narrow: impl Fn(Tensor<4>) -> Tensor<4>) -> Vec<Vec<f32>> {
+    let tensor = |dims: [usize; 4], seed| {
+        let all = numbers(dims.iter().product(), seed);
+        on(device, &all, DType::F32).reshape(dims)
+    };
+    let (x, rows) = (tensor([2, 16, 9, 6], 1), tensor([1, 1, 60, 16], 2));
+    let kernel = || narrow(tensor([24, 16, 3, 3], 3));
+    let point = || narrow(tensor([24, 16, 1, 1], 4));
+    let matrix = || narrow(tensor([1, 1, 16, 24], 5)).reshape([16, 24]);
+    let bias = || Some(tensor([1, 1, 1, 24], 6).reshape([24]));
+    let parts = [(0, 10), (10, 6)].map(|(from, count)| x.clone().narrow(1, from, count));
+    let (same, plus) = (Padding::same(1), tensor([2, 24, 1, 1], 7));
+    let all = vec![
+        ours::conv2d(x.clone(), kernel(), bias(), 1, same),
+        ours::conv2d(
+            channels_last(x.clone()),
+            channels_last(kernel()),
+            None,
+            1,
+            same,
+        ),
+        ours::conv2d_onto(x.clone(), kernel(), bias(), 1, same, plus),
+        ours::conv2d_doubled(x, kernel(), bias(), same),
+        ours::conv2d_joined(parts, point(), bias()),
+        ours::linear(rows.clone(), matrix(), bias()),
+        ours::linear_onto(rows, matrix(), None, tensor([1, 1, 60, 24], 8)),
+    ];
+    all.into_iter().map(read).collect()
+}
+
+#[test]
+fn on_a_gpu_weights_of_half_precision_compute_as_the_same_numbers_in_f32_do() {
+    let Some(device) = gpu() else { return };
+    let types = types(&device);
+    for half in types.into_iter().filter(|half| *half != DType::F32) {
+        let want = layers(&cpu(), |weight| weight.cast(half).cast(DType::F32));
+        for device in [device.clone(), device.clone().autodiff()] {
+            let got = layers(&device, |weight| weight.cast(half));
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                let what = format!("layer {i}, weights in {half:?}, {device:?}");
+                close(got, want, tolerance(DType::F32, true), &what);
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Weights in half precision, and attention with them: widened, or multiplied as bf16 where the CPU
-//! does that.
+//! Weights in half precision, and attention with them: raised to f32, or multiplied as bf16 where
+//! the CPU does that.
 
 use burn::tensor::DType;
 
@@ -25,6 +25,29 @@ fn weights_of_half_precision_compute_as_the_same_numbers_in_f32_do() {
                 .zip(&want)
                 .all(|(a, b)| a.to_bits() == b.to_bits());
             assert!(same && got.len() == want.len(), "{case:?} in {half:?}");
+        }
+    }
+}
+
+#[test]
+fn where_gradients_are_asked_for_weights_of_half_precision_are_raised_to_f32() {
+    let device = cpu().autodiff();
+    for case in [
+        Linear([3, 7, 13], 5, true),
+        Conv([2, 5, 9, 13], 7, [3, 3], 1, Padding::same(1), true),
+    ] {
+        let inputs = case.random_inputs();
+        let inputs: Vec<_> = inputs.iter().map(|x| flat(x, &device)).collect();
+        for half in [DType::F16, DType::BF16] {
+            let (narrow, wide) = with_half_weights(&inputs, half);
+            let [got, want] = [narrow, wide].map(|mut inputs| {
+                inputs[0] = inputs[0].clone().require_grad();
+                let y = case.apply(&inputs, true);
+                let grads = (y.clone() * y.clone()).sum().backward();
+                let of_x = inputs[0].grad(&grads).expect("it is tracked");
+                [read(y), read(of_x)]
+            });
+            assert_eq!(got, want, "{case:?} in {half:?}");
         }
     }
 }

@@ -9,6 +9,8 @@ mod fused;
 #[cfg(feature = "cube")]
 mod gpu;
 mod half;
+#[path = "../trial/mod.rs"]
+mod trial;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ldm_kernels::device::{self, DeviceChoice, DeviceError, Isa, IsaError};
@@ -299,6 +301,11 @@ fn values_and_gradients_agree_with_the_reference() {
             close(got, want, TOLERANCE, &format!("{case:?}, result {i}"));
         }
     }
+}
+
+#[test]
+fn a_gpu_that_is_demanded_is_one_that_these_tests_were_built_for() {
+    trial::is_demanded();
 }
 
 #[test]
