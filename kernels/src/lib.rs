@@ -7,6 +7,8 @@
 //!   a GPU, where nothing asks for gradients, they run kernels of ours around burn's products,
 //!   convolutions and attention, in the type of what goes in; no GPU has run them yet. Elsewhere
 //!   (other types, gradients on a GPU) they are the reference.
+//! - The weights of layers may lie in the host's memory beside pictures on a GPU, which then gets
+//!   them anew at every call: slow, in little of its memory.
 //! - [`device::open`] is the only way in this project to come by a device.
 //! - [`memory`] is an allocator that a program may install; nothing here depends on it.
 //!
@@ -211,7 +213,7 @@ pub fn conv2d(
     padding: Padding,
 ) -> Tensor<4> {
     check_conv(x.dims(), weight.dims(), stride, padding);
-    let weight = raised(weight, &x);
+    let weight = beside(weight, &x);
     if !counted(ours(&x) && weighs(&x, &weight) && biases(&x, &bias)) {
         return reference::conv2d(x, weight, bias, stride, padding);
     }
@@ -238,7 +240,7 @@ pub fn conv2d_onto(
     padding: Padding,
     onto: Tensor<4>,
 ) -> Tensor<4> {
-    let weight = raised(weight, &x);
+    let weight = beside(weight, &x);
     if !(fuses(&x) && weighs(&x, &weight) && biases(&x, &bias) && joins(&x, &onto)) {
         return conv2d(x, weight, bias, stride, padding) + onto;
     }
@@ -277,7 +279,7 @@ pub fn conv2d_doubled(
     bias: Option<Tensor<1>>,
     padding: Padding,
 ) -> Tensor<4> {
-    let weight = raised(weight, &x);
+    let weight = beside(weight, &x);
     if !(fuses(&x) && weighs(&x, &weight) && biases(&x, &bias)) {
         return conv2d(reference::double(x), weight, bias, 1, padding);
     }
@@ -325,7 +327,7 @@ pub fn linear_onto<const D: usize>(
     bias: Option<Tensor<1>>,
     onto: Tensor<D>,
 ) -> Tensor<D> {
-    let weight = raised(weight, &x);
+    let weight = beside(weight, &x);
     if !(fuses(&x) && weighs(&x, &weight) && biases(&x, &bias) && joins(&x, &onto)) {
         return linear(x, weight, bias) + onto;
     }
@@ -352,7 +354,7 @@ pub fn linear<const D: usize>(
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
     let outer = check_linear(x.dims()[D - 1], &weight);
-    let weight = raised(weight, &x);
+    let weight = beside(weight, &x);
     if !counted(ours(&x) && weighs(&x, &weight) && biases(&x, &bias)) {
         return reference::linear(x, weight, bias);
     }
@@ -553,10 +555,17 @@ fn reads_half<const D: usize>(weight: &Tensor<D>) -> bool {
     matches!(weight.device().as_dispatch(), DispatchDevice::Flex(_))
 }
 
-/// The weight of a layer as it is multiplied with `x`: in f32 where it is of half precision, `x` is
-/// not, and nothing reads it as it lies. Burn's products would take its bytes for numbers of `x`'s
-/// type on a GPU, and refuse it on the CPU. It stays laid out as it is.
-fn raised<const D: usize, const E: usize>(weight: Tensor<E>, x: &Tensor<D>) -> Tensor<E> {
+/// The weight of a layer as it is multiplied with `x`. It is brought over where it lies in the
+/// host's memory and `x` on a GPU. It is in f32 where it was of half precision, `x` is not, and
+/// nothing reads it as it lies: burn's products would take its bytes for numbers of `x`'s type on a
+/// GPU, and refuse it on the CPU. It stays laid out as it is.
+fn beside<const D: usize, const E: usize>(weight: Tensor<E>, x: &Tensor<D>) -> Tensor<E> {
+    let there = x.device();
+    let apart = is_gpu(there.as_dispatch()) && on_cpu(weight.device().as_dispatch());
+    let weight = match apart {
+        true => weight.to_device(&there),
+        false => weight,
+    };
     let mixed = x.dtype() == DType::F32 && is_half(&weight);
     match mixed && !reads_half(&weight) {
         true => weight.cast(DType::F32),

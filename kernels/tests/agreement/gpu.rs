@@ -301,6 +301,21 @@ fn on_a_gpu_weights_of_half_precision_compute_as_the_same_numbers_in_f32_do() {
 }
 
 #[test]
+fn on_a_gpu_weights_in_the_hosts_memory_are_brought_over() {
+    let Some(device) = gpu() else { return };
+    let want = layers(&device, |weight| weight);
+    let got = layers(&device, |weight| weight.to_device(&cpu()));
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        close(
+            got,
+            want,
+            tolerance(DType::F32, true),
+            &format!("layer {i}"),
+        );
+    }
+}
+
+#[test]
 fn on_a_gpu_a_mean_far_from_zero_costs_no_digits_of_the_variance() {
     let Some(device) = gpu() else { return };
     let numbers: Vec<f32> = numbers(4 * 30 * 30, 1).iter().map(|x| x + 4096.0).collect();
