@@ -15,6 +15,7 @@
 //! - So many rows are made at once, however long the walk and however large the batch.
 
 use std::cell::RefCell;
+use std::iter::repeat_n;
 use std::rc::Rc;
 
 use burn::tensor::Tensor;
@@ -39,11 +40,11 @@ impl Row {
     pub(crate) fn split(self) -> Vec<Tensor<2>> {
         let total: usize = self.widths.iter().sum();
         let batch = self.numbers.dims()[0] / total.max(1);
-        let mut at = 0;
+        let mut from = 0;
         let each = self.widths.iter().map(|width| {
-            let from = at;
-            at += batch * width;
-            let part = self.numbers.clone().slice([from..at]);
+            let count = batch * width;
+            from += count;
+            let part = self.numbers.clone().narrow(0, from - count, count);
             part.reshape([batch, *width])
         });
         each.collect()
@@ -92,7 +93,7 @@ impl Rows {
     fn row(&self, at: usize) -> Row {
         let [_, n] = self.all.dims();
         Row {
-            numbers: self.all.clone().slice([at..at + 1, 0..n]).reshape([n]),
+            numbers: self.all.clone().narrow(0, at, 1).reshape([n]),
             widths: self.widths.clone(),
         }
     }
@@ -117,7 +118,7 @@ impl Encoder<'_> {
 
     fn rows(&self, timesteps: &[f64], batch: usize, heard: &Heard, up: &[Level]) -> Rows {
         let steps = timesteps.len();
-        let each = timesteps.iter().flat_map(|t| vec![*t as f32; batch]);
+        let each = timesteps.iter().flat_map(|t| repeat_n(*t as f32, batch));
         let t = Tensor::from_data(&each.collect::<Vec<f32>>()[..], &self.conv_in.device());
         let label = heard.label.clone();
         let label = label.map(|label| label.repeat_dim(0, steps)); // [steps·b, c_time]

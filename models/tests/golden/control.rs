@@ -98,15 +98,19 @@ fn net(recording: &Recording, weights: &Path) -> Results {
         control: None,
     };
     let tensor = |name| recording.tensor::<4>(name, &device);
-    let t = recording.tensor("t", &device);
-    let steer = Arc::new(network).hear(&told, tensor("hint"));
-    let control = steer(tensor("x"), t);
-    assert!(control.down.is_empty() && control.skips.len() == SKIPS.len());
-    let skips = SKIPS
-        .into_iter()
-        .zip(control.skips.into_iter().map(numbers));
-    let middle = ("middle", numbers(control.middle.unwrap()));
-    skips.chain([middle]).collect()
+    let steer = Arc::new(network).hear(&told, tensor("hint"), &[]);
+    // A step has one timestep, what was recorded has one a row.
+    let times = numbers(recording.tensor::<1>("t", &device));
+    let rows = times.iter().enumerate().map(|(row, t)| {
+        let control = steer(tensor("x"), f64::from(*t));
+        assert!(control.down.is_empty() && control.skips.len() == SKIPS.len());
+        let all = control.skips.into_iter().chain(control.middle);
+        all.map(|x| numbers(x.narrow(0, row, 1))).collect()
+    });
+    let rows: Vec<Vec<Vec<f32>>> = rows.collect();
+    let names = SKIPS.into_iter().chain(["middle"]).enumerate();
+    let all = |at: usize| rows.iter().flat_map(|row| row[at].clone()).collect();
+    names.map(|(at, name)| (name, all(at))).collect()
 }
 
 fn adapter(recording: &Recording, weights: &Path) -> Results {
@@ -118,8 +122,8 @@ fn adapter(recording: &Recording, weights: &Path) -> Results {
     // It looks at neither the latent nor the timestep.
     let x = Tensor::zeros([1, 4, 1, 1], &device);
     let hint = recording.tensor("hint", &device);
-    let steer = Arc::new(network).hear(&Told::default(), hint);
-    let control = steer(x, Tensor::zeros([1], &device));
+    let steer = Arc::new(network).hear(&Told::default(), hint, &[]);
+    let control = steer(x, 0.0);
     let mut given = control.down.iter().flatten().count();
     given += usize::from(control.middle.is_some());
     assert!(control.skips.is_empty() && given == config.places.len());
