@@ -3,6 +3,7 @@
 //! Promises
 //! - SiLU and GELU read a tensor in the order in which it lies and write theirs the same way.
 
+use burn::tensor::Shape;
 use burn_cubecl::ops::permute;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
@@ -10,42 +11,30 @@ use cubecl::std::FastDivmod;
 
 use super::rows::{Rows, address, arg, as_it_lies, beside, elem, one_each};
 
+/// What is made of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Act {
+    Silu,
+    Gelu,
+    /// Of rows that are values and then gates.
+    Geglu,
+}
+
 /// `x · sigmoid(x)`, any shape.
 pub(super) fn silu(x: CubeTensor) -> CubeTensor {
-    each(x, false)
+    each(x, Act::Silu)
 }
 
 /// `x · Φ(x)`, any shape.
 pub(super) fn gelu(x: CubeTensor) -> CubeTensor {
-    each(x, true)
+    each(x, Act::Gelu)
 }
 
-fn each(x: CubeTensor, gelu: bool) -> CubeTensor {
+fn each(x: CubeTensor, act: Act) -> CubeTensor {
     let (x, back) = as_it_lies(x);
     let shape = x.meta.shape().clone();
-    let rows = Rows::of(x).joined();
-    let y = beside(&rows.tensor, shape, rows.tensor.dtype);
-    let size = rows.vector(&[]);
-    let vectors = rows.count * rows.width / size;
-    let (count, dim) = one_each(&y.client, vectors);
-    // SAFETY: a unit reads and writes at the places of its own vector, and ends past the last.
-    unsafe {
-        each_kernel::launch_unchecked(
-            &y.client,
-            count,
-            dim,
-            address(&[&rows.tensor, &y]),
-            size,
-            arg(&rows.tensor),
-            arg(&y),
-            rows.width / size,
-            rows.step / size,
-            vectors,
-            gelu,
-            elem(y.dtype),
-        );
-    }
-    permute(y, &back)
+    let x = Rows::of(x).joined();
+    permute(launch(&x, x.width, shape, act), &back)
 }
 
 /// `x [.., 2n]`, values and then gates, → `[.., n]`: each value times GELU of its gate.
@@ -54,15 +43,18 @@ pub(super) fn geglu(x: CubeTensor) -> CubeTensor {
     let last = shape.num_dims() - 1;
     shape[last] /= 2;
     let half = shape[last];
-    let x = Rows::of(x);
+    launch(&Rows::of(x), half, shape, Act::Geglu)
+}
+
+/// Writes `shape`, its numbers in order: `width` of each row.
+fn launch(x: &Rows, width: usize, shape: Shape, act: Act) -> CubeTensor {
     let y = beside(&x.tensor, shape, x.tensor.dtype);
-    let size = x.vector(&[half]);
-    let vectors = x.count * half / size;
-    let (count, dim) = one_each(&y.client, vectors);
-    // SAFETY: a unit reads one vector of each half of its row and writes one, and ends past the
-    // last.
+    let size = x.vector(&[width]);
+    let (count, dim, vectors) = one_each(&y.client, x.count * width, size);
+    // SAFETY: a unit writes one vector and reads that of the same place of its row, and of its
+    // gates where it has some; it ends past the last.
     unsafe {
-        geglu_kernel::launch_unchecked(
+        act_kernel::launch_unchecked(
             &y.client,
             count,
             dim,
@@ -70,10 +62,11 @@ pub(super) fn geglu(x: CubeTensor) -> CubeTensor {
             size,
             arg(&x.tensor),
             arg(&y),
-            half / size,
-            half / size,
+            width / size,
+            width / size,
             x.step / size,
             vectors,
+            act,
             elem(y.dtype),
         );
     }
@@ -81,36 +74,14 @@ pub(super) fn geglu(x: CubeTensor) -> CubeTensor {
 }
 
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn each_kernel<E: Float, N: Size>(
+fn act_kernel<E: Float, N: Size>(
     x: &Tensor<Vector<E, N>>,
     y: &mut Tensor<Vector<E, N>>,
     width: FastDivmod<usize>,
+    gates: usize,
     step: usize,
     vectors: usize,
-    #[comptime] gelu: bool,
-    #[define(E)] _dtype: ElemType,
-) {
-    if ABSOLUTE_POS >= vectors {
-        terminate!();
-    }
-    let (row, column) = width.div_mod(ABSOLUTE_POS);
-    let x = Vector::<f32, N>::cast_from(x[row * step + column]);
-    let result = if comptime!(gelu) {
-        gelu_of::<N>(x)
-    } else {
-        silu_of::<N>(x)
-    };
-    y[ABSOLUTE_POS] = Vector::cast_from(result);
-}
-
-#[cube(launch_unchecked, address_type = "dynamic")]
-fn geglu_kernel<E: Float, N: Size>(
-    x: &Tensor<Vector<E, N>>,
-    y: &mut Tensor<Vector<E, N>>,
-    width: FastDivmod<usize>,
-    half: usize,
-    step: usize,
-    vectors: usize,
+    #[comptime] act: Act,
     #[define(E)] _dtype: ElemType,
 ) {
     if ABSOLUTE_POS >= vectors {
@@ -119,8 +90,14 @@ fn geglu_kernel<E: Float, N: Size>(
     let (row, column) = width.div_mod(ABSOLUTE_POS);
     let at = row * step + column;
     let value = Vector::<f32, N>::cast_from(x[at]);
-    let gate = Vector::<f32, N>::cast_from(x[at + half]);
-    y[ABSOLUTE_POS] = Vector::cast_from(value * gelu_of::<N>(gate));
+    let result = if comptime!(act == Act::Silu) {
+        silu_of::<N>(value)
+    } else if comptime!(act == Act::Gelu) {
+        gelu_of::<N>(value)
+    } else {
+        value * gelu_of::<N>(Vector::cast_from(x[at + gates]))
+    };
+    y[ABSOLUTE_POS] = Vector::cast_from(result);
 }
 
 #[cube]

@@ -19,18 +19,16 @@ pub(super) struct Added {
 /// Adds in place to `y`, which nothing else holds.
 pub(super) fn add_to(y: &Rows, added: Added) {
     let Added { bias, plus } = added;
-    let biased = bias.meta.num_elements() > 0;
-    if !biased && plus.is_none() {
+    let bias = (bias.meta.num_elements() > 0).then(|| into_contiguous(bias));
+    if bias.is_none() && plus.is_none() {
         return;
     }
-    let bias = into_contiguous(bias);
-    let plussed = plus.is_some();
-    // What is not read still wants an argument.
-    let (plus, share) = plus.unwrap_or_else(|| (y.clone(), 1));
-    let size = y.vector(&[plus.step]);
-    let vectors = y.count * y.width / size;
-    let (count, dim) = one_each(&y.tensor.client, vectors);
-    let bias = if biased { &bias } else { &plus.tensor };
+    let (plus, share) = plus.map_or((None, 1), |(rows, share)| (Some(rows), share));
+    let step = plus.as_ref().map_or(0, |plus| plus.step);
+    let plus = plus.map(|plus| plus.tensor);
+    let size = y.vector(&[step]);
+    let (count, dim, vectors) = one_each(&y.tensor.client, y.count * y.width, size);
+    let read: Vec<_> = [&y.tensor].into_iter().chain(&bias).chain(&plus).collect();
     // SAFETY: a unit reads and writes one vector of a row of `y`, and reads those of the bias and
     // of `plus` that are its; it ends past the last.
     unsafe {
@@ -38,18 +36,16 @@ pub(super) fn add_to(y: &Rows, added: Added) {
             &y.tensor.client,
             count,
             dim,
-            address(&[&y.tensor, bias, &plus.tensor]),
+            address(&read),
             size,
             arg(&y.tensor),
-            arg(bias),
-            arg(&plus.tensor),
+            bias.as_ref().map(arg).into(),
+            plus.as_ref().map(arg).into(),
             y.width / size,
             y.step / size,
             share,
-            plus.step / size,
+            step / size,
             vectors,
-            biased,
-            plussed,
             elem(y.tensor.dtype),
         );
     }
@@ -58,15 +54,13 @@ pub(super) fn add_to(y: &Rows, added: Added) {
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn add_kernel<E: Float, N: Size>(
     y: &mut Tensor<Vector<E, N>>,
-    bias: &Tensor<Vector<E, N>>,
-    plus: &Tensor<Vector<E, N>>,
+    bias: ComptimeOption<&Tensor<Vector<E, N>>>,
+    plus: ComptimeOption<&Tensor<Vector<E, N>>>,
     width: FastDivmod<usize>,
     step: usize,
     share: FastDivmod<usize>,
     plus_step: usize,
     vectors: usize,
-    #[comptime] biased: bool,
-    #[comptime] plussed: bool,
     #[define(E)] _dtype: ElemType,
 ) {
     if ABSOLUTE_POS >= vectors {
@@ -75,10 +69,12 @@ fn add_kernel<E: Float, N: Size>(
     let (row, column) = width.div_mod(ABSOLUTE_POS);
     let at = row * step + column;
     let mut sum = Vector::<f32, N>::cast_from(y[at]);
-    if comptime!(biased) {
+    #[comptime]
+    if let ComptimeOption::Some(bias) = bias {
         sum += Vector::cast_from(bias[column]);
     }
-    if comptime!(plussed) {
+    #[comptime]
+    if let ComptimeOption::Some(plus) = plus {
         sum += Vector::cast_from(plus[share.div(row) * plus_step + column]);
     }
     y[at] = Vector::cast_from(sum);
@@ -90,8 +86,7 @@ pub(super) fn doubled(x: CubeTensor) -> CubeTensor {
     let x = Rows::of_pixels(x);
     let y = picture_beside(&x.tensor, [b, c, 2 * h, 2 * w]);
     let size = x.vector(&[]);
-    let vectors = 4 * x.count * c / size;
-    let (count, dim) = one_each(&y.client, vectors);
+    let (count, dim, vectors) = one_each(&y.client, 4 * x.count * c, size);
     // SAFETY: a unit writes one vector of a pixel and reads that of the pixel it comes from; it
     // ends past the last.
     unsafe {

@@ -208,8 +208,7 @@ impl Move {
         let y = beside(x, shape, dtype);
         let [_, b, c, full] = shape;
         let size = vector(&x.client, x.dtype, &[&[full, width], &steps[..]].concat());
-        let vectors = y.meta.num_elements() / size;
-        let (count, dim) = one_each(&x.client, vectors);
+        let (count, dim, vectors) = one_each(&x.client, y.meta.num_elements(), size);
         // SAFETY: a unit writes one vector, and reads one where a row of `x` has it; it ends past
         // the last.
         unsafe {

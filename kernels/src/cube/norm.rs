@@ -120,6 +120,82 @@ fn channels_first(x: &CubeTensor) -> bool {
     lines && pixels && !(c > 1 && strides[1] == 1)
 }
 
+/// How the groups of some pictures are cut for the cubes that norm them.
+struct Cut {
+    layout: Layout,
+    /// Groups of a picture, and parts of a group.
+    groups: usize,
+    parts: usize,
+    /// Parts of all groups of all pictures: one for each cube.
+    cubes: usize,
+    /// Numbers of a vector.
+    size: usize,
+    /// Vectors of a part, and of a group.
+    part: usize,
+    vectors: usize,
+    /// Of a cube.
+    units: usize,
+}
+
+impl Cut {
+    fn of(x: &CubeTensor, layout: Layout, images: usize, groups: usize) -> Self {
+        let numbers = layout.inner * layout.outer;
+        let all = [&[layout.inner], &layout.steps[..], &layout.out[..]].concat();
+        let size = vector(&x.client, x.dtype, &all);
+        let vectors = numbers / size;
+        let parts = match numbers > LONG {
+            true => numbers.div_ceil(PART).min(MOST_PARTS),
+            false => 1,
+        };
+        let part = vectors.div_ceil(parts);
+        Self {
+            layout,
+            groups,
+            parts,
+            cubes: images * parts * groups,
+            size,
+            part,
+            vectors,
+            units: units(&x.client, part.max(parts)),
+        }
+    }
+
+    fn cubes(&self, client: &Client) -> (CubeCount, CubeDim) {
+        let count = calculate_cube_count_elemwise(client, self.cubes, CubeDim::new_single());
+        (count, CubeDim::new_1d(self.units as u32))
+    }
+
+    fn plan(&self) -> PlanLaunch {
+        let Layout {
+            inner,
+            outer,
+            steps,
+            out,
+            last,
+        } = self.layout;
+        PlanLaunch::new(
+            self.groups,
+            self.parts,
+            self.groups,
+            self.parts,
+            self.cubes,
+            self.part,
+            self.vectors,
+            inner / self.size,
+            steps[0] / self.size,
+            steps[1] / self.size,
+            steps[2] / self.size,
+            out[0] / self.size,
+            out[1] / self.size,
+            out[2] / self.size,
+            match last {
+                true => inner / self.size,
+                false => outer,
+            },
+        )
+    }
+}
+
 fn launch(
     x: &CubeTensor,
     [gamma, beta]: &[CubeTensor; 2],
@@ -128,109 +204,55 @@ fn launch(
     images: usize,
     options: NormOptions,
 ) {
-    let Layout {
-        inner,
-        outer,
-        steps,
-        out,
-        last,
-    } = layout;
-    let client = &y.client;
-    let (groups, numbers) = (options.groups, inner * outer);
-    let all = [&[inner], &steps[..], &out[..]].concat();
-    let size = vector(client, x.dtype, &all);
-    let vectors = numbers / size;
-    let parts = match numbers > LONG {
-        true => numbers.div_ceil(PART).min(MOST_PARTS),
-        false => 1,
-    };
-    let part = vectors.div_ceil(parts);
-    let cubes = images * parts * groups;
-    let units = units(client, part.max(parts));
-    let count = calculate_cube_count_elemwise(client, cubes, CubeDim::new_single());
-    let dim = CubeDim::new_1d(units as u32);
-    let plan = || {
-        PlanLaunch::new(
-            groups,
-            parts,
-            groups,
-            parts,
-            cubes,
-            part,
-            vectors,
-            inner / size,
-            steps[0] / size,
-            steps[1] / size,
-            steps[2] / size,
-            out[0] / size,
-            out[1] / size,
-            out[2] / size,
-            match last {
-                true => inner / size,
-                false => outer,
-            },
-        )
-    };
-    let affine = if last { size } else { 1 };
-    let (eps, silu, dtype) = (options.eps as f32, options.silu, elem(x.dtype));
-    let widths = address(&[x, y, gamma]);
-    // SAFETY: a unit of these kernels reads and writes vectors of its cube's part of a group
-    // alone, which the plan places within the tensors; cubes past the last do nothing.
+    let cut = Cut::of(x, layout, images, options.groups);
+    let sums = (cut.parts > 1).then(|| sums(x, &cut));
+    let (count, dim) = cut.cubes(&y.client);
+    // SAFETY: a unit reads and writes vectors of its cube's part of a group alone, which the plan
+    // places within the tensors, and reads the sums of that group; cubes past the last do nothing.
     unsafe {
-        if parts == 1 {
-            whole_kernel::launch_unchecked(
-                client,
-                count,
-                dim,
-                widths,
-                size,
-                affine,
-                arg(x),
-                arg(gamma),
-                arg(beta),
-                arg(y),
-                plan(),
-                eps,
-                last,
-                silu,
-                units,
-                dtype,
-            );
-            return;
-        }
-        let sums = beside(y, [cubes, 3], DType::F32);
-        sum_kernel::launch_unchecked(
-            client,
-            count.clone(),
-            dim,
-            widths,
-            size,
-            arg(x),
-            arg(&sums),
-            plan(),
-            units,
-            dtype,
-        );
-        write_kernel::launch_unchecked(
-            client,
+        norm_kernel::launch_unchecked(
+            &y.client,
             count,
             dim,
-            widths,
-            size,
-            affine,
+            address(&[x, y, gamma]),
+            cut.size,
+            if layout.last { cut.size } else { 1 },
             arg(x),
             arg(gamma),
             arg(beta),
-            arg(&sums),
+            sums.as_ref().map(arg).into(),
             arg(y),
-            plan(),
-            eps,
-            last,
-            silu,
-            units,
-            dtype,
+            cut.plan(),
+            options.eps as f32,
+            layout.last,
+            options.silu,
+            cut.units,
+            elem(x.dtype),
         );
     }
+}
+
+/// The [`Sums`] of every part, in the order of their cubes.
+fn sums(x: &CubeTensor, cut: &Cut) -> CubeTensor {
+    let sums = beside(x, [cut.cubes, 3], DType::F32);
+    let (count, dim) = cut.cubes(&x.client);
+    // SAFETY: a unit reads vectors of its cube's part of a group alone, which the plan places within
+    // the tensor, and the first of a cube writes its three sums; cubes past the last do nothing.
+    unsafe {
+        sum_kernel::launch_unchecked(
+            &x.client,
+            count,
+            dim,
+            address(&[x, &sums]),
+            cut.size,
+            arg(x),
+            arg(&sums),
+            cut.plan(),
+            cut.units,
+            elem(x.dtype),
+        );
+    }
+    sums
 }
 
 /// Units of a cube that has this many vectors to sum: a power of two, as sums are joined by pairs.
@@ -281,11 +303,14 @@ struct Sums {
     squares: f32,
 }
 
+/// Norms each part with the sums of its group: of all its parts where they are given, else what it
+/// sums itself, as the part is the group.
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn whole_kernel<E: Float, N: Size, M: Size>(
+fn norm_kernel<E: Float, N: Size, M: Size>(
     x: &Tensor<Vector<E, N>>,
     gamma: &Tensor<Vector<E, M>>,
     beta: &Tensor<Vector<E, M>>,
+    sums: ComptimeOption<&Tensor<f32>>,
     y: &mut Tensor<Vector<E, N>>,
     plan: Plan,
     eps: f32,
@@ -298,8 +323,13 @@ fn whole_kernel<E: Float, N: Size, M: Size>(
         terminate!();
     }
     let place = place(&plan);
-    let sums = joined(own::<E, N>(x, &plan, &place), units);
-    write::<E, N, M>(x, gamma, beta, y, &plan, &place, &sums, eps, last, silu);
+    #[comptime]
+    let own = match sums {
+        ComptimeOption::Some(sums) => given(sums, &plan, &place),
+        ComptimeOption::None => summed::<E, N>(x, &plan, &place),
+    };
+    let all = joined(own, units);
+    write::<E, N, M>(x, gamma, beta, y, &plan, &place, &all, eps, last, silu);
 }
 
 #[cube(launch_unchecked, address_type = "dynamic")]
@@ -314,46 +344,12 @@ fn sum_kernel<E: Float, N: Size>(
         terminate!();
     }
     let place = place(&plan);
-    let all = joined(own::<E, N>(x, &plan, &place), units);
+    let all = joined(summed::<E, N>(x, &plan, &place), units);
     if UNIT_POS == 0 {
         sums[3 * CUBE_POS] = all.count;
         sums[3 * CUBE_POS + 1] = all.mean;
         sums[3 * CUBE_POS + 2] = all.squares;
     }
-}
-
-#[cube(launch_unchecked, address_type = "dynamic")]
-fn write_kernel<E: Float, N: Size, M: Size>(
-    x: &Tensor<Vector<E, N>>,
-    gamma: &Tensor<Vector<E, M>>,
-    beta: &Tensor<Vector<E, M>>,
-    sums: &Tensor<f32>,
-    y: &mut Tensor<Vector<E, N>>,
-    plan: Plan,
-    eps: f32,
-    #[comptime] last: bool,
-    #[comptime] silu: bool,
-    #[comptime] units: usize,
-    #[define(E)] _dtype: ElemType,
-) {
-    if CUBE_POS >= plan.cubes {
-        terminate!();
-    }
-    let place = place(&plan);
-    let mut own = Sums {
-        count: 0.0,
-        mean: 0.0,
-        squares: 0.0,
-    };
-    let part = UNIT_POS as usize;
-    if part < plan.part_count {
-        let at = 3 * ((place.image * plan.part_count + part) * plan.group_count + place.group);
-        own.count = sums[at];
-        own.mean = sums[at + 1];
-        own.squares = sums[at + 2];
-    }
-    let all = joined(own, units);
-    write::<E, N, M>(x, gamma, beta, y, &plan, &place, &all, eps, last, silu);
 }
 
 /// Groups change fastest: with channels last, cubes that run together read one line of memory.
@@ -374,9 +370,27 @@ fn place(plan: &Plan) -> Place {
     }
 }
 
+/// The sums of the part of its group whose turn is this unit's; none past the last.
+#[cube]
+fn given(sums: &Tensor<f32>, plan: &Plan, place: &Place) -> Sums {
+    let mut own = Sums {
+        count: 0.0,
+        mean: 0.0,
+        squares: 0.0,
+    };
+    let part = UNIT_POS as usize;
+    if part < plan.part_count {
+        let at = 3 * ((place.image * plan.part_count + part) * plan.group_count + place.group);
+        own.count = sums[at];
+        own.mean = sums[at + 1];
+        own.squares = sums[at + 2];
+    }
+    own
+}
+
 /// The sums of every vector of a part that is this unit's.
 #[cube]
-fn own<E: Float, N: Size>(x: &Tensor<Vector<E, N>>, plan: &Plan, place: &Place) -> Sums {
+fn summed<E: Float, N: Size>(x: &Tensor<Vector<E, N>>, plan: &Plan, place: &Place) -> Sums {
     let base = place.image * plan.image + place.group * plan.group;
     let mut shift = 0.0f32;
     let mut at = place.from + UNIT_POS as usize;

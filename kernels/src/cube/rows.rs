@@ -15,7 +15,7 @@ use burn_cubecl::ops::{permute, permute_nchw_to_nhwc, permute_nhwc_to_nchw};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
 use cubecl::ir::{AddressType, ElemType, FloatKind};
-use cubecl::prelude::{CubeCount, CubeDim, TensorArg};
+use cubecl::prelude::{CubeCount, CubeDim, TensorArg, VectorSize};
 use cubecl::{calculate_cube_count_elemwise, zspace::metadata::Metadata};
 
 /// A tensor whose last dimension lies in order, in rows at one distance from each other.
@@ -172,10 +172,19 @@ pub(crate) fn arg(x: &CubeTensor) -> TensorArg {
     x.clone().into_tensor_arg()
 }
 
-/// How a kernel is launched that has one unit for each of `units` things.
-pub(crate) fn one_each(client: &Client, units: usize) -> (CubeCount, CubeDim) {
-    let dim = CubeDim::new(client, units);
-    (calculate_cube_count_elemwise(client, units, dim), dim)
+/// How a kernel is launched that has one unit for each vector of `numbers`, and how many these are.
+pub(crate) fn one_each(
+    client: &Client,
+    numbers: usize,
+    size: VectorSize,
+) -> (CubeCount, CubeDim, usize) {
+    let vectors = numbers / size;
+    let dim = CubeDim::new(client, vectors);
+    (
+        calculate_cube_count_elemwise(client, vectors, dim),
+        dim,
+        vectors,
+    )
 }
 
 #[cfg(test)]
@@ -198,12 +207,14 @@ mod tests {
             let row = TensorData::zeros::<f32, _>([4 * apart]).convert_dtype(dtype);
             let row = CubeBackend::float_from_data(row, &device);
             for (from, width) in [(apart, apart), (4, 8), (apart + 4, 4)] {
-                let part = slice(row.clone(), &[from..from + 2 * width]);
+                let range = from..from + 2 * width;
+                let part = slice(row.clone(), std::slice::from_ref(&range));
                 let begins = part.handle.offset_start.unwrap_or(0);
                 assert_eq!(begins, if from == apart { memory } else { 0 });
                 let client = part.client.clone();
                 let mut vectors = client.io_optimized_vector_sizes(dtype.size());
-                assert!(vectors.all(|size| memory as usize % (size * dtype.size()) == 0));
+                let bytes = |size| (size * dtype.size()) as u64;
+                assert!(vectors.all(|size| memory.is_multiple_of(bytes(size))));
                 let handle = part.handle.clone();
                 let rows = Rows::of_pixels(reshape(part, Shape::new([2, width, 1, 1])));
                 assert_eq!((rows.count, rows.width, rows.step), (2, width, width));
