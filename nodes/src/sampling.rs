@@ -46,8 +46,8 @@ pub(crate) enum Asked {
 
 impl Asked {
     /// How the network is asked for so many conditions of `batch` pictures: together, as long as
-    /// the device's memory does not run out. What that takes nobody knows, so `--memory` has no say.
-    /// To be asked before the network is read, which may find no room.
+    /// the device's memory does not run out. What that takes nobody knows, so `--memory` has no
+    /// say. To be chosen before the network is read, which may find no room.
     pub(crate) fn choose(ctx: &Ctx<'_>, conditions: usize, batch: usize) -> Self {
         let mut all = vec![(Self::Together, "")];
         if conditions > 1 {
