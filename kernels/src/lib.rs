@@ -202,9 +202,9 @@ pub fn layer_norm<const D: usize>(
 /// `[b, o, (h + top + bottom − kh) / stride + 1, (w + left + right − kw) / stride + 1]`.
 ///
 /// `weight` may be f16 or bf16 beside an f32 `x`: the result is that of the same numbers in f32. A
-/// CPU that multiplies bf16 does so with such a weight, `x` rounded to it, but where the 3×3 kernels
-/// of Winograd's way are transformed. On a GPU, and where something asks for gradients, the weight
-/// is raised to f32 at every call, in a launch of its own.
+/// CPU that multiplies bf16 does so with such a weight, `x` rounded to it, but where the 3×3
+/// kernels of Winograd's way are transformed. On a GPU, and where something asks for gradients, the
+/// weight is raised to f32 at every call, in a launch of its own.
 pub fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
@@ -230,8 +230,8 @@ pub fn conv2d(
 ///
 /// On the CPU, where nothing asks for gradients, it is added to what is being written; on a GPU in
 /// one launch after it. There a slice of a longer tensor is read where it lies, if burn made a view
-/// of it: it copies one that does not begin, or end before the end, by a multiple of what the device
-/// aligns memory to, which is 512 bytes with CUDA.
+/// of it: it copies one that does not begin, or end before the end, by a multiple of what the
+/// device aligns memory to, which is 512 bytes with CUDA.
 pub fn conv2d_onto(
     x: Tensor<4>,
     weight: Tensor<4>,

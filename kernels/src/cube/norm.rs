@@ -236,8 +236,8 @@ fn launch(
 fn sums(x: &CubeTensor, cut: &Cut) -> CubeTensor {
     let sums = beside(x, [cut.cubes, 3], DType::F32);
     let (count, dim) = cut.cubes(&x.client);
-    // SAFETY: a unit reads vectors of its cube's part of a group alone, which the plan places within
-    // the tensor, and the first of a cube writes its three sums; cubes past the last do nothing.
+    // SAFETY: a unit reads vectors of its cube's part of a group alone, which the plan places
+    // within the tensor, and the first of a cube writes its sums; cubes past the last do nothing.
     unsafe {
         sum_kernel::launch_unchecked(
             &x.client,
