@@ -1,6 +1,7 @@
 """What h200.py takes along: `python3 benches/gpu/pack.py [FOLDER]`, by default target/gpu.
 
-FOLDER gets programs.tar.xz (ldm-graph and examples/peer, built with `--features cuda`) and wheels
+FOLDER gets programs.tar.xz (ldm-graph and examples/peer, built with `--features cuda`), commit.txt
+(of which sources, if the tree was clean) and wheels
 of what a machine with torch and transformers may lack: diffusers, importlib_metadata and zipp,
 which it wants, and open_clip_torch, for CLIP's vocabulary alone. With the files of the tree that
 must be less than 64 MiB.
@@ -40,6 +41,9 @@ def main():
         with tarfile.open(fileobj=packed, mode="w") as all_of:
             for name, path in programs.items():
                 all_of.add(path, name)
+    commit = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    commit = subprocess.run(commit, check=True, capture_output=True, text=True).stdout
+    (options.folder / "commit.txt").write_text(commit)
     words = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
     words += ["-d", str(options.folder), *WHEELS]
     subprocess.run(words, check=True)
