@@ -87,7 +87,5 @@ def save(tensors, path):
 
 if __name__ == "__main__":
     folder, name, device, size, steps, *small = sys.argv[1:]
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / f"{name}-exact" / "picture.png").exists():  # which is written last
-        make(folder, name, device, int(size), int(steps), bool(small))
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    make(Path(folder), name, device, int(size), int(steps), bool(small))

@@ -86,8 +86,7 @@ class Events:
         self.seconds, self.anonymous = time.monotonic() - start, memory.anonymous
         if code != 0:
             why = LATE if self.late else f"failed ({code}): {cpu.last_line(said)}"
-            tail = "\n".join(map(str, self.told[-5:]))
-            raise Failed(why, f"{said}\nThe last that it told:\n{tail}")
+            raise Failed(why, "\n".join([*map(str, self.told[-3:]), said]))
 
     def expire(self):
         self.late = True
