@@ -47,7 +47,8 @@ loses nothing; OUT/profiles.txt has what was profiled, OUT/errors.txt what faili
 `--room [DIR]` keeps checkpoints (10 GB), kernels and results: the next run with it does what is
 missing. On another machine `--before OUT`, the folder of an earlier run, gives its results and its
 kernels (kernels.tar.xz there). `--only sd15,unet,ours` takes the models, networks and programs that
-are named, of what is not named all; `--quick` is SD1.5 without pictures, by ours and `eager`.
+are named, of what is not named all; `--quick` is SD1.5 without pictures and ceilings, by ours and
+`eager`.
 """
 
 import argparse
@@ -118,10 +119,9 @@ def main():
         cache = room / "cache"  # as the program's: in `kernels` what ours prepared
         (cache / "kernels").mkdir(parents=True, exist_ok=True)
         os.environ["LDM_GRAPH_CACHE"] = str(cache)
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(room / "inductor")
         results = Results(options, room)
-        if options.bundle:
-            unpack(options, room, results)
+        if options.bundle:  # not to the room, since memory may hold no programs
+            unpack(options, Path(ends.enter_context(tempfile.TemporaryDirectory())), results)
         options.toolkit = toolkit()
         bench = Bench(options, room, clock, results)
         bench.ceilings()
@@ -198,17 +198,17 @@ def tasks(options):
     return [one for one in every if wanted(*one) and (quick(*one) or not options.quick)]
 
 
-def unpack(options, room, results):
+def unpack(options, place, results):
     """The programs and packages of a bundle, for every process that is started."""
     with tarfile.open(options.bundle / "programs.tar.xz") as packed:
-        packed.extractall(room / "bin", filter="data")
-    options.bin = room / "bin"
+        packed.extractall(place / "bin", filter="data")
+    options.bin = place / "bin"
     wheels = [str(path) for path in sorted(options.bundle.glob("*.whl"))]
     words = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--upgrade"]
-    words += ["--no-compile", "--no-cache-dir", "--target", str(room / "site"), *wheels]
+    words += ["--no-compile", "--no-cache-dir", "--target", str(place / "site"), *wheels]
     subprocess.run(words, check=True)
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(room / "site"), before]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(place / "site"), before]))
     results.told["ours"] = (options.bundle / "commit.txt").read_text().strip()
 
 
@@ -266,8 +266,11 @@ class Bench:
         if options.device == "cuda":
             with contextlib.suppress(Exception):  # without NVML all but this is measured
                 self.device_memory = DeviceMemory()
+                results.told["name"] = self.device_memory.name
 
     def ceilings(self):
+        if self.options.quick or "ceilings" in self.results.told:
+            return
         seconds = self.clock.grant(60.0, 10.0)
         try:
             self.results.told["ceilings"] = once("ceilings.py", [self.options.device], seconds)

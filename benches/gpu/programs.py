@@ -123,6 +123,7 @@ class DeviceMemory:
 
         pynvml.nvmlInit()
         device = pynvml.nvmlDeviceGetHandleByIndex(0)
+        self.name = pynvml.nvmlDeviceGetName(device)
         self.used = lambda: pynvml.nvmlDeviceGetMemoryInfo(device).used
         self.most = self.used()
         threading.Thread(target=self.watch, daemon=True).start()

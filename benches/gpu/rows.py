@@ -83,7 +83,7 @@ def title(results):
     small = "small networks, " if results.get("small") else ""
     if results.get("device") == "cpu":
         return f"{small}dry run on the CPU: work"
-    name = results.get("ceilings", {}).get("name", "a GPU")
+    name = results.get("name") or results.get("ceilings", {}).get("name", "a GPU")
     return f"{small}{name.removeprefix('NVIDIA ')}: work"
 
 

@@ -43,7 +43,8 @@ class Rows(unittest.TestCase):
         title = lambda **told: rows.title(self.results | told)  # noqa: E731
         self.assertEqual(title(), "H200: work")
         self.assertEqual(title(small=True), "small networks, H200: work")
-        self.assertEqual(title(ceilings={"name": "NVIDIA L4"}), "L4: work")
+        self.assertEqual(title(name="NVIDIA L4"), "L4: work")
+        self.assertEqual(title(ceilings={}), "a GPU: work")
         self.assertEqual(title(device="cpu"), "dry run on the CPU: work")
 
     def test_the_floor_is_the_slower_of_operations_and_weights(self):

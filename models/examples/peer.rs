@@ -82,10 +82,15 @@ fn main() -> Result<(), Failed> {
     Ok(rayon::scope(|_| work())?)
 }
 
-#[allow(clippy::print_stderr)] // What it measures would not be what the program does.
+#[allow(clippy::print_stderr)] // How far it came, should it be ended for taking too long.
 fn heard(what: Heard) {
     match what {
-        Heard::Prepared => drop(PREPARED.fetch_add(1, Ordering::Relaxed)),
+        Heard::Prepared => {
+            let now = PREPARED.fetch_add(1, Ordering::Relaxed) + 1;
+            if now.is_multiple_of(20) {
+                eprintln!("{now} kernels prepared");
+            }
+        }
         Heard::NotKept(why) => eprintln!("kernels are not kept: {why}"),
     }
 }
