@@ -6,65 +6,96 @@ Here, once (`--release` with CUDA takes long, and is not what else is built):
     python3 benches/gpu/pack.py      # target/gpu: the programs and wheels; sizes checked
 
 There, where `target/gpu` was carried beside the tree (python3 has torch and transformers; nothing
-is fetched):
+is fetched), first whether it works at all, in 150 s, and then the rest:
 
-    PYTHONUNBUFFERED=1 python3 benches/gpu/h200.py --bundle target/gpu --out $OUT
+    export PYTHONUNBUFFERED=1
+    python3 benches/gpu/h200.py --bundle target/gpu --out $OUT --room --quick
+    python3 benches/gpu/h200.py --bundle target/gpu --out $OUT --room
 
 and here, to try all of it on small networks on the CPU, against programs built without CUDA:
 
     PYTHON benches/gpu/h200.py --small --device cpu --dtype f32 --bin target/release --out /tmp/dry
 
-What is run, most wanted first, each as far as the time goes (`--seconds`):
+What is run, for SD1.5 at 512 and SDXL at 1024 (models.py), most wanted first (ORDER), each as far
+as the time goes (`--seconds`):
 
 - ceilings: how fast the device copies, and multiplies bf16 matrices (ceilings.py);
-- for SD1.5 at 512 and SDXL at 1024 (models.py), a U-Net call on the two latents of a guided step,
-  and a decoding: ours (models/examples/peer.rs), and diffusers `eager`, `channels_last` and, when
-  all else is done, `compile` (torch.compile, max-autotune), all in `--dtype`;
-- whole pictures of 20 steps: the mean of all but the first of three in `ldm-graph run` (whose
-  autoencoder is in f32, as the program has it), and the median in diffusers' pipeline.
+- `unet`, a call on the two latents of a guided step, and `vae`, a decoding: ours
+  (models/examples/peer.rs), and diffusers `eager`, `channels_last` and `compile` (torch.compile,
+  max-autotune), which takes minutes of its own;
+- `picture`, of 20 steps: the mean of all but the first of three in `ldm-graph run`, without and
+  with `--cuda-graphs` (`ours_graphs`), and the median in diffusers' pipeline;
+- `start`: from the start of a process of `ldm-graph run` to the first step that it tells, in the
+  second process, which finds the kernels and the hashes of files of the first, and no picture;
+  diffusers' is from the first picture of `eager`.
 
-One program is alive at a time. It loads, runs once (in which kernels are compiled and tuned) and is
-then measured in `--rounds` of `--calls` calls, each waited for; its seconds are the median of all. Ours
-is under cubecl's own settings there, so its kernels are tuned anew, but in pictures as the program
-sets them.
-Each result is held to diffusers' in f32 of the same numbers, pictures to the pipeline's. Memory is
-the most that the device had in use over what it had before (NVML; on the CPU `RssAnon`). Then one
-more call is profiled, by kernel (`--no-profile` leaves that out).
+Both sides compute in `--dtype`, but: SDXL's autoencoder, whose released weights overflow f16, for
+that in bf16 in ours and in `vae`; in diffusers' pictures in f16, since random ones do not, and by
+itself it would take f32, which is slower. Of CLIP ours holds `--dtype` and computes in f32.
+
+One program is alive at a time. It loads, runs once and is then measured in `--rounds` of `--calls`
+calls, each waited for; its seconds are the median of all. Kernels of ours, compiled and tuned in a
+first run, are kept in one folder for all its processes; one that had to prepare some is started
+again and only its second life counts, but for `first`, the seconds of its first run. Each result is
+held to diffusers' in f32 of the same numbers, without TF32; pictures to the pipeline's, and ours to
+eager's too. One that holds NaN or is far off stands in place of its milliseconds. Memory is the
+most that the device had in use over what it had before (NVML; on the CPU `RssAnon`). Then one more
+call is profiled, by kernel (`--no-profile` leaves that out).
 
 OUT/results.json and OUT/rows.md are written anew after each part, so that a run that is stopped
-loses nothing; OUT/profiles.txt has what was profiled. `--only sd15,unet,ours` takes the models,
-networks (`picture` is one) and programs that are named, of what is not named all; `--quick` is
-SD1.5 without pictures and compile.
+loses nothing; OUT/profiles.txt has what was profiled, OUT/errors.txt what failing programs said.
+`--room [DIR]` keeps checkpoints (10 GB), kernels and results: the next run with it does what is
+missing. On another machine `--before OUT`, the folder of an earlier run, gives its results and its
+kernels (kernels.tar.xz there). `--only sd15,unet,ours` takes the models, networks and programs that
+are named, of what is not named all; `--quick` is SD1.5 without pictures and ceilings, by ours and
+`eager`.
 """
 
 import argparse
 import contextlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import rows
+from programs import PEERS, Bounded, DeviceMemory, Events, cpu, once
 
 HERE = Path(__file__).resolve().parent
-PEERS = HERE.parent / "peers"
 ROOT = HERE.parents[1]
-sys.path.insert(0, str(PEERS))
-import networks as cpu  # noqa: E402  the same work on the CPU, whose parts are shared
 
 MODELS = {"sd15": 512, "sdxl": 1024}
-NETWORKS = ("unet", "vae", "picture")
-PROGRAMS = ("ours", "eager", "channels_last", "compile")
+NETWORKS = ("unet", "vae", "picture", "start")
+# Most wanted first; within a line program by program.
+ORDER = (
+    ("sd15", "unet", ("ours", "eager")),
+    ("sd15", "start", ("ours",)),
+    ("sd15", "picture", ("ours", "ours_graphs", "eager")),
+    ("sd15", "vae", ("ours", "eager")),
+    ("sdxl", "unet", ("ours", "eager")),
+    ("sdxl", "vae", ("ours", "eager")),
+    ("sdxl", "picture", ("ours", "eager")),
+    ("sd15", "unet", ("compile", "channels_last")),
+    ("sd15", "vae", ("compile", "channels_last")),
+    ("sdxl", "unet", ("compile", "channels_last")),
+    ("sdxl", "vae", ("compile", "channels_last")),
+    ("sdxl", "start", ("ours",)),
+    ("sdxl", "picture", ("ours_graphs",)),
+    ("sd15", "picture", ("channels_last",)),
+    ("sdxl", "picture", ("channels_last",)),
+)
 # Seconds that a program gets from its start to its last answer, and without which it is not begun.
-MOST = {"ours": 200.0, "eager": 60.0, "channels_last": 60.0, "compile": 300.0}
-LEAST = {"ours": 20.0, "eager": 15.0, "channels_last": 15.0, "compile": 60.0}
-MAKING = (90.0, 30.0)
+MOST = {"ours": 200.0, "ours_graphs": 60.0, "eager": 60.0, "channels_last": 60.0, "compile": 300.0}
+LEAST = {"ours": 15.0, "ours_graphs": 15.0, "eager": 15.0, "channels_last": 15.0, "compile": 60.0}
+AGAIN, MAKING, PROFILING = 60.0, (120.0, 30.0), 30.0
+SECONDS, QUICK = 540.0, 150.0
+MEMORY, ROOM = Path("/dev/shm"), Path("h200-room")
 
 
 class Clock:
@@ -84,23 +115,23 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     clock = Clock(options.seconds, options.patience)
     with contextlib.ExitStack() as ends:
-        room = options.room
-        if room is None:
-            room = Path(ends.enter_context(tempfile.TemporaryDirectory(dir=fast_folder(options))))
-        if options.bundle:
-            unpack(options, room)
-        find_cuda()
-        results = {"device": options.device, "dtype": options.dtype}
-        with contextlib.suppress(OSError):  # git may not be there
-            results["machine"] = cpu.machine(options)
-        results["ceilings"] = once("ceilings.py", [options.device], clock.grant(60.0, 10.0))
-        keep(results, options)
+        room = room_of(options, ends)
+        cache = room / "cache"  # as the program's: in `kernels` what ours prepared
+        (cache / "kernels").mkdir(parents=True, exist_ok=True)
+        os.environ["LDM_GRAPH_CACHE"] = str(cache)
+        results = Results(options, room)
+        if options.bundle:  # not to the room, since memory may hold no programs
+            unpack(options, Path(ends.enter_context(tempfile.TemporaryDirectory())), results)
+        options.toolkit = toolkit()
         bench = Bench(options, room, clock, results)
-        for model, network, program in tasks(options.models, options.programs, options.quick):
-            if network in options.networks:
+        bench.ceilings()
+        for model, network, program in tasks(options):
+            if bench.lacks(model, network, program):
                 bench.task(model, network, program)
-                keep(results, options)
-        print("\n".join(rows.of(results)), flush=True)
+        if options.device != "cpu":
+            with tarfile.open(options.out / "kernels.tar.xz", "w:xz", preset=0) as packed:
+                packed.add(cache / "kernels", "kernels")
+        print("\n".join(rows.of(results.told)), flush=True)
 
 
 def read_options():
@@ -111,92 +142,118 @@ def read_options():
     parser.add_argument("--bin", type=Path, default=built, help="ours, unpacked")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--dtype", default="f16", choices=("f16", "bf16", "f32"))
-    parser.add_argument("--seconds", type=float, default=540.0, help="of the whole run")
+    parser.add_argument("--seconds", type=float, help=f"{SECONDS:.0f}; quick {QUICK:.0f}")
     parser.add_argument("--only", default="", help="models, networks and programs, by commas")
-    parser.add_argument("--quick", action="store_true", help="SD1.5, no pictures, no compile")
+    parser.add_argument("--quick", action="store_true", help="SD1.5, no pictures, ours and eager")
     parser.add_argument("--small", action="store_true", help="small networks and 128 pixels")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--calls", type=int, default=10, help="in a round")
     parser.add_argument("--steps", type=int, default=20, help="of a picture")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-profile", dest="profile", action="store_false")
-    parser.add_argument("--room", type=Path, help="checkpoints (10 GB) are kept here")
+    keep = {"nargs": "?", "type": Path, "const": ROOM, "help": "keep all of it for the next run"}
+    parser.add_argument("--room", **keep)
+    parser.add_argument("--before", type=Path, help="what an earlier run left in its OUT")
     parser.add_argument("--patience", type=float, default=1.0, help="times as long for each part")
     options = parser.parse_args()
     named = [name for name in options.only.split(",") if name]
-    for kind, all_of in (("models", MODELS), ("networks", NETWORKS), ("programs", PROGRAMS)):
+    for kind, all_of in (("models", MODELS), ("networks", NETWORKS), ("programs", rows.PROGRAMS)):
         setattr(options, kind, [name for name in all_of if name in named] or list(all_of))
-    known = (*MODELS, *NETWORKS, *PROGRAMS)
+    known = (*MODELS, *NETWORKS, *rows.PROGRAMS)
     if wrong := [name for name in named if name not in known]:
         parser.error(f"no `{wrong[0]}`; there are {', '.join(known)}")
-    if options.quick:
-        options.models = [name for name in options.models if name == "sd15"]
+    options.seconds = options.seconds or (QUICK if options.quick else SECONDS)
     return options
 
 
-def fast_folder(options):
-    """Where temporary checkpoints go: memory, where there is enough of it."""
-    if Path("/dev/shm").is_dir() and not options.small:
-        space = os.statvfs("/dev/shm")
-        if space.f_bavail * space.f_frsize > 24e9:
-            return "/dev/shm"
-    return None
+def room_of(options, ends):
+    """The folder of checkpoints and results: a temporary one, unless it is to be kept."""
+    places = [MEMORY] if large(options) else []
+    places.append(Path(tempfile.gettempdir()))
+    if options.room is None:
+        return Path(ends.enter_context(tempfile.TemporaryDirectory(dir=places[0])))
+    if options.room != ROOM:
+        return options.room
+    kept = [place / ROOM for place in (MEMORY, *places)]
+    return next((room for room in kept if room.is_dir()), places[0] / ROOM)
 
 
-def tasks(models, programs, quick):
+def large(options):
+    """Whether checkpoints go to memory, since there is enough of it."""
+    if options.small or not MEMORY.is_dir():
+        return False
+    space = os.statvfs(MEMORY)
+    return space.f_bavail * space.f_frsize > 24e9
+
+
+def tasks(options):
     """Model, network and program, most wanted first."""
-    soon = [name for name in programs if name != "compile"]
-    late = [name for name in programs if name == "compile" and not quick]
-    order = [(model, "unet", program) for model in models for program in soon]
-    order += [(model, "vae", program) for model in models for program in soon]
-    pictures = [(model, "picture", program) for model in models for program in soon]
-    order += [] if quick else pictures
-    return order + [(m, network, p) for network in ("unet", "vae") for m in models for p in late]
+    every = [(model, network, one) for model, network, programs in ORDER for one in programs]
+    wanted = lambda model, network, program: (  # noqa: E731
+        model in options.models and network in options.networks and program in options.programs
+    )
+    quick = lambda model, network, program: (  # noqa: E731
+        model == "sd15" and network != "picture" and program in ("ours", "eager")
+    )
+    return [one for one in every if wanted(*one) and (quick(*one) or not options.quick)]
 
 
-def keep(results, options):
-    (options.out / "results.json").write_text(json.dumps(results, indent=1))
-    (options.out / "rows.md").write_text("\n".join(rows.of(results)) + "\n")
-
-
-def unpack(options, room):
+def unpack(options, place, results):
     """The programs and packages of a bundle, for every process that is started."""
     with tarfile.open(options.bundle / "programs.tar.xz") as packed:
-        packed.extractall(room / "bin", filter="data")
-    options.bin = room / "bin"
+        packed.extractall(place / "bin", filter="data")
+    options.bin = place / "bin"
     wheels = [str(path) for path in sorted(options.bundle.glob("*.whl"))]
-    words = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
-    words += ["--no-compile", "--no-cache-dir", "--target", str(room / "site"), *wheels]
+    words = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--upgrade"]
+    words += ["--no-compile", "--no-cache-dir", "--target", str(place / "site"), *wheels]
     subprocess.run(words, check=True)
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(room / "site"), before]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(place / "site"), before]))
+    results.told["ours"] = (options.bundle / "commit.txt").read_text().strip()
 
 
-def find_cuda():
-    """NVRTC wants the toolkit's headers, which are not always where it looks."""
+def toolkit():
+    """What ours is started by: NVRTC wants headers, which are not always where it looks."""
     places = [Path(os.environ.get("CUDA_PATH", "/usr/local/cuda"))]
     for site in map(Path, sys.path):
         places += sorted((site / "nvidia").glob("cu1*"))
     for place in places:
         if (place / "include" / "cuda_fp16.h").exists():
-            os.environ["CUDA_PATH"] = str(place)
             paths = [str(place / "lib64"), str(place / "lib"), os.environ.get("LD_LIBRARY_PATH")]
-            os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
-            return
+            paths = os.pathsep.join(filter(None, paths))
+            return ["env", f"CUDA_PATH={place}", f"LD_LIBRARY_PATH={paths}"]
+    return []
 
 
-def once(script, words, seconds):
-    """What a script of Python prints last as JSON, or why there is nothing."""
-    if seconds is None:
-        return {"missing": "no time was left"}
-    words = [sys.executable, str(HERE / script), *words]
-    try:
-        ended = subprocess.run(words, capture_output=True, text=True, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return {"missing": f"took longer than {seconds:.0f} s"}
-    if ended.returncode != 0:
-        return {"missing": "failed: " + cpu.last_line(ended.stderr)}
-    return json.loads(ended.stdout.splitlines()[-1]) if ended.stdout.strip() else {}
+class Results:
+    """What was measured, by row and program, kept in OUT and in the room."""
+
+    def __init__(self, options, room):
+        self.out, self.kept = options.out, room / "results.json"
+        if options.before and not self.kept.exists():
+            shutil.copy(options.before / "results.json", self.kept)
+            with contextlib.suppress(FileNotFoundError):  # it was too large to come back
+                with tarfile.open(options.before / "kernels.tar.xz") as packed:
+                    packed.extractall(room / "cache", filter="data")
+        self.told = {key: getattr(options, key) for key in ("device", "dtype", "small", "steps")}
+        before = json.loads(self.kept.read_text()) if self.kept.exists() else {}
+        if all(before.get(key) == value for key, value in self.told.items()):
+            self.told = before
+        with contextlib.suppress(OSError):  # git may not be there
+            self.told["machine"] = cpu.machine(options)
+
+    def keep(self):
+        written = json.dumps(self.told, indent=1)
+        for path in (self.out / "results.json", self.kept):
+            path.write_text(written)
+        (self.out / "rows.md").write_text("\n".join(rows.of(self.told)) + "\n")
+
+    def failed(self, title, why):
+        """Prints the end of what a program said, and keeps more of it."""
+        said = getattr(why, "said", "").strip().splitlines()
+        print("".join(f"{line}\n" for line in said[-5:]), end="", flush=True)
+        with (self.out / "errors.txt").open("a") as kept:
+            kept.write("\n".join([f"{title}: {why}", *said[-200:], ""]) + "\n")
 
 
 class Bench:
@@ -209,34 +266,58 @@ class Bench:
         if options.device == "cuda":
             with contextlib.suppress(Exception):  # without NVML all but this is measured
                 self.device_memory = DeviceMemory()
+                results.told["name"] = self.device_memory.name
+
+    def ceilings(self):
+        if self.options.quick or "ceilings" in self.results.told:
+            return
+        seconds = self.clock.grant(60.0, 10.0)
+        try:
+            self.results.told["ceilings"] = once("ceilings.py", [self.options.device], seconds)
+        except cpu.Missing as why:
+            self.results.failed("ceilings", why)
+        self.results.keep()
+
+    def lacks(self, model, network, program):
+        return "seconds" not in self.results.told.get(f"{model}_{network}", {}).get(program, {})
 
     def task(self, model, network, program):
-        row = self.results.setdefault(f"{model}_{network}", {})
+        title = f"{model} {network} {program}"
+        row = self.results.told.setdefault(f"{model}_{network}", {})
         start = time.monotonic()
         try:
             self.checkpoint(model, row, network)
             seconds = self.clock.grant(MOST[program], LEAST[program])
             if seconds is None:
                 raise cpu.Missing("no time was left")
-            draw = self.picture if network == "picture" else self.network
-            row[program] = draw(model, network, program, seconds)
+            ways = {"picture": self.picture, "start": self.start}
+            row[program] = ways.get(network, self.network)(model, network, program, seconds)
+            if network == "picture":
+                self.compare(model, row)
         except cpu.Missing as why:
             row[program] = {"missing": str(why)}
+            self.results.failed(title, why)
         except (OSError, ValueError, KeyError) as why:  # the rest is worth its time all the same
             row[program] = {"missing": f"failed: {why!r}"}
-        took = f"{time.monotonic() - start:.0f} s"
-        told = {key: value for key, value in row[program].items() if key != "profile"}
-        print(f"{model} {network} {program} ({took}): {json.dumps(told)}", flush=True)
+        self.results.keep()
+        print(f"{title} ({time.monotonic() - start:.0f} s): {json.dumps(row[program])}", flush=True)
 
     def checkpoint(self, model, row, network):
         if model not in self.made:
-            seconds = self.clock.grant(*MAKING)
-            words = [str(self.room), model, self.options.device, str(self.size(model))]
-            words += ["small"] if self.options.small else []
-            self.made[model] = once("models.py", words, seconds)
-        if "missing" in self.made[model]:
-            raise cpu.Missing("no checkpoint: " + self.made[model]["missing"])
-        if network != "picture" and "operations" not in row:
+            options = self.options
+            words = [str(self.room), model, options.device, str(self.size(model))]
+            words += [str(options.steps)] + (["small"] if options.small else [])
+            made = self.room / f"{model}-exact" / "picture.png"  # which is written last
+            try:
+                if not made.exists():
+                    once("models.py", words, self.clock.grant(*MAKING))
+                self.made[model] = True
+            except cpu.Missing as why:
+                self.made[model] = False
+                self.results.failed(f"{model} checkpoint", why)
+        if not self.made[model]:
+            raise cpu.Missing("no checkpoint")
+        if network in ("unet", "vae") and "operations" not in row:
             counted = json.loads((self.room / f"{model}.json").read_text())
             row["operations"] = counted[network]
             row["bytes"] = weights(self.room / model / network)
@@ -244,13 +325,17 @@ class Bench:
     def size(self, model):
         return 128 if self.options.small else MODELS[model]
 
+    # ---- one network -----------------------------------------------------------------------
+
     def network(self, model, network, program, seconds):
         options, output = self.options, self.room / f"{program}.out"
+        output.unlink(missing_ok=True)
         inputs = str(self.room / f"{model}-inputs.safetensors")
-        told = [str(self.room / model), network, options.dtype, str(options.threads), inputs]
-        told += [str(output), options.device]
+        told = [str(self.room / model), network, dtype_of(model, network, options.dtype)]
+        told += [str(options.threads), inputs, str(output), options.device]
         if program == "ours":
-            words = [str(options.bin / "examples" / "peer"), *told]
+            kernels = os.path.join(os.environ["LDM_GRAPH_CACHE"], "kernels")
+            words = [*options.toolkit, str(options.bin / "examples" / "peer"), *told, kernels]
         else:
             words = [sys.executable, str(PEERS / "diffusers_peer.py"), *told, program]
         row = self.measured(words, seconds, f"{model} {network} {program}", options.calls)
@@ -259,7 +344,13 @@ class Bench:
     def measured(self, words, seconds, title, calls):
         """A program that answers as served.py says, from its start to its end."""
         before = self.device_memory.begin() if self.device_memory else 0
-        program = Bounded(words, self.options, seconds)
+        program, first = Bounded(words, self.options, seconds), {}
+        if program.told.get("prepared"):
+            first = program.stop()
+            before = self.device_memory.begin() if self.device_memory else 0
+            program = Bounded(words, self.options, self.clock.grant(AGAIN, 0.0) or 0.0)
+            prepared = [first["prepared"], program.told["prepared"]]
+            first = {"first": first["first"], "prepared": prepared}
         times, peak = [], {}
         try:
             for _ in range(self.options.rounds):
@@ -268,145 +359,125 @@ class Bench:
             if self.device_memory:
                 peak = {"peak": self.device_memory.most - before}
             row = {"seconds": statistics.median(times), "spread": [min(times), max(times)]}
+            if "stepped" in told:
+                row["start"] = told["stepped"] - program.began
             row |= {key: told[key] for key in ("device_bytes",) if key in told}
             if self.options.profile:
+                program.end = min(program.end, time.monotonic() + PROFILING)
                 with contextlib.suppress(cpu.Missing):
-                    self.profiled(title, program.ask("profile")["profile"])
+                    self.profiled(title, program.ask("profile").get("profile"))
         finally:
             ended = program.stop()
         if self.options.device == "cpu":
             peak = {"peak": ended["anonymous"]}
-        return ended | row | peak
+        return ended | row | peak | first
 
     def profiled(self, title, told):
+        if not told:  # of pictures, none
+            return
         lines = [title, *rows.profile(told), ""]
         with (self.options.out / "profiles.txt").open("a") as kept:
             kept.write("\n".join(lines) + "\n")
         print("\n".join(lines), flush=True)
 
+    # ---- pictures --------------------------------------------------------------------------
+
     def picture(self, model, _, program, seconds):
-        size, output = self.size(model), self.room / f"{model}-{program}"
+        options, output = self.options, self.room / f"{model}-{program}"
         output.mkdir(exist_ok=True)
-        if program == "ours":
-            row = self.drawn(model, size, output, seconds)
-        else:
-            options = self.options
-            words = [sys.executable, str(HERE / "pipeline_peer.py"), str(self.room / model)]
-            words += [options.dtype, str(options.threads), options.device, program, str(size)]
-            words += [str(options.steps), str(output / "picture.png")]
-            row = self.measured(words, seconds, f"{model} picture {program}", 1)
-        other = self.room / f"{model}-{'ours' if program != 'ours' else 'eager'}"
-        if (other / "picture.png").exists() and (output / "picture.png").exists():
-            row |= cpu.pixels(output, other)
+        if program in ("ours", "ours_graphs"):
+            return self.drawn(model, program, output, seconds)
+        words = [sys.executable, str(HERE / "pipeline_peer.py"), str(self.room / model)]
+        words += [options.dtype, str(options.threads), options.device, program]
+        words += [str(self.size(model)), str(options.steps), str(output / "picture.png")]
+        row = self.measured(words, seconds, f"{model} picture {program}", 1)
+        if program == "eager":
+            began = self.results.told.setdefault(f"{model}_start", {})
+            began["eager"] = {"seconds": row["start"]}
         return row
 
-    def drawn(self, model, size, output, seconds):
+    def drawn(self, model, program, output, seconds):
         """Three pictures by the program: the time of the first, and the mean of the others."""
-        options = self.options
-        words = [str(options.bin / "ldm-graph"), "run", str(HERE / f"{model}.ron"), "--json"]
-        words += ["--no-cache", "--overwrite", "--device", options.device, "--out", str(output)]
+        words = [*self.ours(model, output), "--no-cache"]
+        words += ["--cuda-graphs"] if program == "ours_graphs" else []
+        before = self.device_memory.begin() if self.device_memory else 0
+        events = Events(words, self.options, seconds)
+        row = pictures_of(events.told)
+        if self.device_memory:
+            row["peak"] = self.device_memory.most - before
+        if self.options.device == "cpu":
+            row["peak"] = events.anonymous
+        (output / "1.png").rename(output / "picture.png")
+        return row
+
+    def ours(self, model, output):
+        """How the program draws three pictures."""
+        options, size = self.options, self.size(model)
+        words = [*options.toolkit, str(options.bin / "ldm-graph"), "run"]
+        words += [str(HERE / f"{model}.ron"), "--json", "--overwrite"]
+        words += ["--device", options.device, "--out", str(output)]
         words += ["--dtype", options.dtype, "--threads", str(options.threads)]
         words += ["--set", f"model.path={self.room / model}"]
         words += ["--set", f"noise.width={size}", "--set", f"noise.height={size}"]
         for picture in (1, 2, 3):
             words += ["--set", f"latent{picture}.steps={options.steps}"]
-        before = self.device_memory.begin() if self.device_memory else 0
-        events = Events(words, options, seconds)
-        row = pictures_of(events.told)
-        if self.device_memory:
-            row["peak"] = self.device_memory.most - before
-        if options.device == "cpu":
-            row["peak"] = events.anonymous
-        (output / "1.png").rename(output / "picture.png")
-        return row
+        # Half of what such a machine says that it has, which grows, may be less than a model.
+        return words + (["--memory", "64G"] if options.device == "cuda" else [])
+
+    def start(self, model, _, program, seconds):
+        """Two processes that draw one picture each, of words and a seed that nobody kept."""
+        end, seed = time.monotonic() + seconds, int(time.time())
+        begun = []
+        for number in (seed, seed + 1):
+            words = [*self.ours(model, self.room / f"{model}-start"), "--only", "save1"]
+            words += ["--set", f"latent1.seed={number}", "--set", f"wanted1.text=a {number}"]
+            begun.append(Events(words, self.options, end - time.monotonic()))
+        first, second = begun
+        return {"seconds": second.first_step(), "first": first.first_step()} | {
+            "whole": [first.seconds, second.seconds]
+        }
+
+    def compare(self, model, row):
+        """Pictures beside the pipeline's in f32, and ours beside eager's."""
+        there = lambda name: self.room / f"{model}-{name}"  # noqa: E731
+        for program in rows.PROGRAMS:
+            if "seconds" not in row.get(program, {}):
+                continue
+            if not (there(program) / "picture.png").exists():
+                continue
+            row[program] |= cpu.pixels(there(program), there("exact"))
+            if program.startswith("ours") and "seconds" in row.get("eager", {}):
+                row[program]["beside"] = cpu.pixels(there(program), there("eager"))
+
+
+def dtype_of(model, network, dtype):
+    """What a network computes in: the released autoencoder of SDXL overflows f16."""
+    return "bf16" if (model, network, dtype) == ("sdxl", "vae", "f16") else dtype
 
 
 def pictures_of(events):
     """What `ldm-graph run --json` told of three pictures: seconds of their nodes, by picture.
 
     The nodes of a picture end in its number; the device computes one node after the other.
+    `parts` is the mean of the last two by node.
     """
-    took = {"1": 0.0, "2": 0.0, "3": 0.0}
+    took = {"1": {}, "2": {}, "3": {}}
     for event in events:
         if event.get("event") == "node" and event.get("state") == "ran":
-            last = event["node"][-1]
-            if last in took:
-                took[last] += event["seconds"]
+            name, number = event["node"][:-1], event["node"][-1]
+            if number in took:
+                took[number][name] = event["seconds"]
     if not all(took.values()):
         raise cpu.Missing("not all pictures were drawn")
-    each = [took["2"], took["3"]]
-    return {"seconds": statistics.mean(each), "spread": [min(each), max(each)], "first": took["1"]}
+    first, *later = took.values()
+    each = [sum(nodes.values()) for nodes in later]
+    parts = {name: statistics.mean(nodes[name] for nodes in later) for name in later[0]}
+    row = {"seconds": statistics.mean(each), "spread": [min(each), max(each)], "parts": parts}
+    return row | {"first": sum(first.values())}
 
 
 def weights(folder):
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-
-
-class Bounded(cpu.Program):
-    """A program that is ended when its seconds are over."""
-
-    def __init__(self, words, options, seconds):
-        self.end, self.late = time.monotonic() + seconds, False
-        super().__init__(words, options)
-
-    def answer(self):
-        timer = threading.Timer(max(0.0, self.end - time.monotonic()), self.expire)
-        timer.start()
-        try:
-            return super().answer()
-        except cpu.Missing:
-            if self.late:
-                raise cpu.Missing("took longer than it may") from None
-            raise
-        finally:
-            timer.cancel()
-
-    def expire(self):
-        self.late = True
-        self.process.kill()
-
-
-class Events:
-    """A run of ours from start to end, with what it tells."""
-
-    def __init__(self, words, options, seconds):
-        process = subprocess.Popen(
-            words, env=cpu.environment(options), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        memory = cpu.Memory(process.pid)
-        try:
-            told, said = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise cpu.Missing("took longer than it may") from None
-        if process.returncode != 0:
-            raise cpu.Missing(f"failed ({process.returncode}): {cpu.last_line(said or told)}")
-        self.told = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
-        self.anonymous = memory.anonymous
-
-
-class DeviceMemory:
-    """The most bytes that the first GPU had in use since `begin`, by all programs."""
-
-    def __init__(self):
-        import pynvml
-
-        pynvml.nvmlInit()
-        device = pynvml.nvmlDeviceGetHandleByIndex(0)
-        self.used = lambda: pynvml.nvmlDeviceGetMemoryInfo(device).used
-        self.most = self.used()
-        threading.Thread(target=self.watch, daemon=True).start()
-
-    def begin(self):
-        self.most = self.used()
-        return self.most
-
-    def watch(self):
-        while True:
-            self.most = max(self.most, self.used())
-            time.sleep(0.02)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The random checkpoints that h200.py measures, made on the device, and what they should give.
 
-    python models.py FOLDER sd15|sdxl DEVICE SIZE [small]
+    python models.py FOLDER sd15|sdxl DEVICE SIZE STEPS [small]
 
 writes FOLDER/NAME (f16, as diffusers keeps it); FOLDER/NAME-inputs.safetensors, all f32: `latent
 [2, 4, h, w]`, `t [2]`, `context [2, 77, d]`, `z [1, 4, h, w]`, for XL `pooled [2, p]`, `sizes
@@ -19,13 +19,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "peers"))
 import checkpoint
+import pipeline_peer
 from diffusers_peer import call_unet, call_vae
 
 SEED = 42
 
 
 @torch.no_grad()
-def make(folder, name, device, size, small):
+def make(folder, name, device, size, steps, small):
     parity = checkpoint.reference()
     torch.set_num_threads(8)  # parity.py takes one
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -46,6 +47,11 @@ def make(folder, name, device, size, small):
     for module in parts.values():
         module.half()
     checkpoint.write(folder / name, name, parts, schedule)
+    for module in parts.values():
+        module.float()  # the same numbers: fill() rounded them
+    draw = pipeline_peer.load(folder / name, torch.float32, device, "eager", size, steps, **parts)
+    (folder / f"{name}-exact").mkdir(exist_ok=True)
+    draw().save(folder / f"{name}-exact" / "picture.png")
 
 
 def fill(module, parity, drawn):
@@ -80,7 +86,6 @@ def save(tensors, path):
 
 
 if __name__ == "__main__":
-    folder, name, device, size, *small = sys.argv[1:]
+    folder, name, device, size, steps, *small = sys.argv[1:]
     Path(folder).mkdir(parents=True, exist_ok=True)
-    if not (Path(folder) / name / "model_index.json").exists():  # which is written last
-        make(Path(folder), name, device, int(size), bool(small))
+    make(Path(folder), name, device, int(size), int(steps), bool(small))

@@ -1,16 +1,18 @@
 """What h200.py takes along: `python3 benches/gpu/pack.py [FOLDER]`, by default target/gpu.
 
-FOLDER gets programs.tar.xz (ldm-graph and examples/peer, built with `--features cuda`) and wheels
-of what a machine with torch and transformers may lack: diffusers, importlib_metadata and zipp,
-which it wants, and open_clip_torch, for CLIP's vocabulary alone. With the files of the tree that
-must be less than 64 MiB.
+FOLDER gets programs.tar.xz (ldm-graph and examples/peer, built with `--features cuda`, without
+symbols), commit.txt (of which sources) and wheels of what a machine with torch and transformers may
+lack: diffusers, importlib_metadata and zipp, which it wants, and open_clip_torch, for CLIP's
+vocabulary alone. With the files of the tree that must be less than 64 MiB.
 """
 
 import argparse
+import contextlib
 import lzma
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,10 +38,17 @@ def main():
         if not options.any and b"nvrtc" not in path.read_bytes():
             sys.exit(f"{path} was built without CUDA: cargo build --release --features cuda …")
     options.folder.mkdir(parents=True, exist_ok=True)
-    with lzma.open(options.folder / "programs.tar.xz", "wb", filters=FILTERS) as packed:
-        with tarfile.open(fileobj=packed, mode="w") as all_of:
-            for name, path in programs.items():
-                all_of.add(path, name)
+    with contextlib.ExitStack() as ends:
+        bare = Path(ends.enter_context(tempfile.TemporaryDirectory())) / "bare"
+        packed = lzma.open(options.folder / "programs.tar.xz", "wb", filters=FILTERS)
+        all_of = tarfile.open(fileobj=ends.enter_context(packed), mode="w")
+        ends.enter_context(all_of)
+        for name, path in programs.items():
+            subprocess.run(["strip", "-o", str(bare), str(path)], check=True)
+            all_of.add(bare, name)
+    commit = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    commit = subprocess.run(commit, check=True, capture_output=True, text=True).stdout
+    (options.folder / "commit.txt").write_text(commit)
     words = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
     words += ["-d", str(options.folder), *WHEELS]
     subprocess.run(words, check=True)

@@ -1,5 +1,6 @@
 """The tables of h200.py's results, and which kind of work a kernel does; without a device."""
 
+import math
 import re
 
 WORK = {
@@ -9,9 +10,14 @@ WORK = {
     "sdxl_vae": "SDXL decode, 1024",
     "sd15_picture": "SD1.5 picture, 512",
     "sdxl_picture": "SDXL picture, 1024",
+    "sd15_start": "SD1.5, process to first step",
+    "sdxl_start": "SDXL, process to first step",
 }
+OURS = ("ours", "ours_graphs")
 EAGER = ("eager", "channels_last")
 THEIRS = (*EAGER, "compile")
+PROGRAMS = (*OURS, *THEIRS)
+FAR = 0.1  # a mean difference, in deviations, that rounding to half precision does not make
 
 # The first that fits; names of cubecl, cuDNN, cuBLAS, CUTLASS, Triton and torch's operations.
 KINDS = (
@@ -30,25 +36,41 @@ def kind(kernel):
     return next((kind for kind, words in KINDS if re.search(words, name)), "other")
 
 
+def wrong(told):
+    """What is wrong with a result; a time of it would say little."""
+    mean = told.get("mean", 0.0)
+    if not math.isfinite(mean):
+        return "NaN"
+    return f"off by {mean:.2f}" if mean > FAR else None
+
+
+def counts(told):
+    return "seconds" in told and not wrong(told)
+
+
 def ms(told):
     """Milliseconds, or why there are none."""
     if not told:
         return "–"
     if "seconds" not in told:
         return "not measured"
-    value = told["seconds"] * 1e3
+    return wrong(told) or number(told["seconds"] * 1e3)
+
+
+def number(value):
     return f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
 def best(row, programs):
-    """The fastest of `programs` that was measured."""
-    done = [row[name] for name in programs if "seconds" in row.get(name, {})]
+    """The fastest of `programs` that was measured, and is right."""
+    done = [row[name] for name in programs if counts(row.get(name, {}))]
     return min(done, key=lambda told: told["seconds"], default={})
 
 
-def ratio(row):
-    ours, theirs = row.get("ours", {}).get("seconds"), best(row, THEIRS).get("seconds")
-    return f"{ours / theirs:.2f}" if ours and theirs else "–"
+def over(ours, theirs):
+    if not (counts(ours) and counts(theirs)):
+        return "–"
+    return f"{ours['seconds'] / theirs['seconds']:.2f}"
 
 
 def table(head, lines):
@@ -56,33 +78,48 @@ def table(head, lines):
     return cells + ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def floor(row, ceilings):
-    """Seconds that no program can do without: its operations, or its weights read once."""
-    if not ceilings or "operations" not in row:
-        return None
-    return max(row["operations"] / ceilings["matmul"], row["bytes"] / ceilings["copy"])
+def title(results):
+    """What was measured on."""
+    small = "small networks, " if results.get("small") else ""
+    if results.get("device") == "cpu":
+        return f"{small}dry run on the CPU: work"
+    name = results.get("name") or results.get("ceilings", {}).get("name", "a GPU")
+    return f"{small}{name.removeprefix('NVIDIA ')}: work"
 
 
 def of(results):
     """All tables, as lines; only what was measured has numbers."""
     rows = {key: results[key] for key in WORK if key in results}
-    head = ["H200: work", "ours ms", "eager ms", "compile ms", "ratio"]
-    if results.get("device") == "cpu":
-        head[0] = "dry run on the CPU: work"
-    lines = table(head, (
+    lines = table([title(results), "ours ms", "eager ms", "compile ms", "ratio"], (
         [WORK[key], ms(row.get("ours")), ms(best(row, EAGER) or row.get("eager")),
-         ms(row.get("compile")), ratio(row)]
+         ms(row.get("compile")), over(row.get("ours", {}), best(row, THEIRS))]
         for key, row in rows.items()
     ))
-    programs = ("ours", *THEIRS)
-    lines += ["", "Peak memory in GB, and in brackets what the program's allocator took:", ""]
-    lines += table(["work", *programs], (
-        [WORK[key], *(memory(row.get(name, {})) for name in programs)] for key, row in rows.items()
-    ))
-    lines += ["", "Largest and mean difference, over the deviation of diffusers in f32:", ""]
-    lines += table(["work", *programs], (
-        [WORK[key], *(apart(row.get(name, {})) for name in programs)] for key, row in rows.items()
-    ))
+    lines += ["", about(results)]
+    for words, cell in (
+        ("Milliseconds, and in brackets ours over it:", beside_ours),
+        ("Seconds of the first run, in which kernels are compiled and tuned where none were kept, "
+         "and in brackets how many; of `start`, of the first process:", first),
+        ("Peak memory in GB, and in brackets what the program's allocator took:", memory),
+        ("Largest and mean difference, over the deviation of diffusers in f32; of pictures, the "
+         "channels within 1 of 255:", apart),
+    ):
+        lines += ["", words, ""]
+        lines += table(["work", *PROGRAMS], (
+            [WORK[key], *(cell(row.get(name, {}), row) for name in PROGRAMS)]
+            for key, row in rows.items()
+        ))
+    beside = [
+        [f"{WORK[key]}, {name}", apart(row[name]["beside"], row)]
+        for key, row in rows.items() for name in OURS if "beside" in row.get(name, {})
+    ]
+    if beside:
+        lines += ["", "Ours beside eager's:", "", *table(["work", "difference"], beside)]
+    parts = [(key, name, row[name]["parts"]) for key, row in rows.items() for name in OURS
+             if "parts" in row.get(name, {})]
+    for key, name, told in parts:
+        told = ", ".join(f"{node} {number(took * 1e3)}" for node, took in told.items())
+        lines += ["", f"{WORK[key]}, {name}, by node in ms: {told}."]
     ceilings = results.get("ceilings")
     if ceilings and "copy" in ceilings:
         copy, matmul = ceilings["copy"] / 1e12, ceilings["matmul"] / 1e12
@@ -93,24 +130,55 @@ def of(results):
     return lines
 
 
-def memory(told):
+def about(results):
+    """A line of what was measured with."""
+    rows = (row for key, row in results.items() if key in WORK)
+    told = (row[name].get("versions") for row in rows for name in THEIRS if name in row)
+    versions = next(filter(None, told), {})
+    machine = results.get("machine", {})
+    words = [f"{name} {version}" for name, version in versions.items()]
+    words += [f"ours at `{results.get('ours') or machine.get('ours') or '?'}`"]
+    words += [f"{results.get('steps', '?')} steps a picture", machine.get("day", "?")]
+    return f"In {results.get('dtype', '?')}; " + ", ".join(words) + "."
+
+
+def beside_ours(told, row):
+    ratio = "" if told is row.get("ours") else over(row.get("ours", {}), told)
+    return ms(told) + (f" ({ratio})" if ratio not in ("", "–") else "")
+
+
+def first(told, _):
+    if "first" not in told:
+        return "–"
+    prepared = f" ({told['prepared'][0]})" if "prepared" in told else ""
+    return f"{told['first']:.1f}{prepared}"
+
+
+def memory(told, _):
     if "peak" not in told and "device_bytes" not in told:
         return "–"
     cell = lambda key: f"{told[key] / 1e9:.2f}" if key in told else "–"  # noqa: E731
     return f"{cell('peak')} ({cell('device_bytes')})"
 
 
-def apart(told):
+def apart(told, _):
     if "largest" not in told:
         return "–"
     equal = f", {100 * told['equal']:.1f} %" if "equal" in told else ""
     return f"{told['largest']:.1e}, {told['mean']:.1e}{equal}"
 
 
+def floor(row, ceilings):
+    """Seconds that no program can do without: its operations, or its weights read once."""
+    if not ceilings or "operations" not in row:
+        return None
+    return max(row["operations"] / ceilings["matmul"], row["bytes"] / ceilings["copy"])
+
+
 def beside_floor(key, row, ceilings):
     least = floor(row, ceilings)
     both = [row.get("ours", {}), best(row, THEIRS)]
-    both = [f"{told['seconds'] / least:.2f}" if "seconds" in told else "–" for told in both]
+    both = [f"{told['seconds'] / least:.2f}" if counts(told) else "–" for told in both]
     return [WORK[key], f"{row['operations'] / 1e12:.2f}", f"{least * 1e3:.3f}", *both]
 
 

@@ -421,7 +421,7 @@ class Once:
 
 
 def last_line(text):
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("note:")]
     return lines[-1][:200] if lines else "without a word"
 
 

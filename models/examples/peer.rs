@@ -2,7 +2,7 @@
 //! `benches/gpu/`.
 //!
 //! ```text
-//! peer FOLDER unet|vae|clip f32|bf16|f16 THREADS INPUTS OUTPUT [cpu|cuda|cuda:N]
+//! peer FOLDER unet|vae|clip f32|bf16|f16 THREADS INPUTS OUTPUT [cpu|cuda|cuda:N [KERNELS]]
 //! ```
 //!
 //! FOLDER is a Stable Diffusion 1 or XL as diffusers writes it. INPUTS is a safetensors file that
@@ -15,17 +15,21 @@
 //! - `measure N`, or any other for one: it runs N times; `{"seconds": MEDIAN, "times": [, …]}`.
 //!
 //! A time ends when the device has done all. On a GPU each answer has `device_bytes`, what burn's
-//! allocator has taken of its memory.
+//! allocator has taken of its memory, and `prepared`, how many kernels were compiled or tuned so
+//! far. Those are kept in the folder KERNELS as the program keeps them in `kernels` of its cache
+//! folder, so that either finds there what the other prepared.
 
 use std::io::{BufRead, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use ldm_models::autoencoder::Autoencoder;
 use ldm_models::device::{self, DeviceChoice, Isa, OpenDevice};
+use ldm_models::prepare::{self, Heard};
 use ldm_models::text::{ClipText, TextNetwork};
 use ldm_models::unet::{Told, UNet};
 use ldm_models::weights::folder::{self, Files, Found, Place, Wanted};
@@ -38,19 +42,27 @@ type Failed = Box<dyn std::error::Error>;
 #[global_allocator]
 static MEMORY: ldm_models::memory::Large = ldm_models::memory::Large;
 
-const USAGE: &str = "peer FOLDER unet|vae|clip f32|bf16|f16 THREADS INPUTS OUTPUT [DEVICE]";
+const USAGE: &str =
+    "peer FOLDER unet|vae|clip f32|bf16|f16 THREADS INPUTS OUTPUT [DEVICE [KERNELS]]";
+
+/// Kernels that were compiled or tuned.
+static PREPARED: AtomicU64 = AtomicU64::new(0);
 
 fn main() -> Result<(), Failed> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let (words, device) = match words[..] {
-        [ref six @ .., device] if six.len() == 6 => (six.to_vec(), device),
-        _ => (words, "cpu"),
-    };
-    let [checkpoint, network, dtype, threads, inputs, output] = words[..] else {
-        return Err(USAGE.into());
+    let (&[checkpoint, network, dtype, threads, inputs, output], more) =
+        words.split_first_chunk().ok_or(USAGE)?;
+    let (device, kernels) = match *more {
+        [] => ("cpu", None),
+        [device] => (device, None),
+        [device, kernels] => (device, Some(Path::new(kernels))),
+        _ => return Err(USAGE.into()),
     };
     let choice: DeviceChoice = device.parse()?;
+    if let Some(folder) = kernels {
+        prepare::keep(folder, heard);
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?);
     pool.build_global()?;
     let work = || -> Result<(), String> {
@@ -68,6 +80,19 @@ fn main() -> Result<(), Failed> {
         serve(&network, &device, loaded, Path::new(output)).map_err(told)
     };
     Ok(rayon::scope(|_| work())?)
+}
+
+#[allow(clippy::print_stderr)] // How far it came, should it be ended for taking too long.
+fn heard(what: Heard) {
+    match what {
+        Heard::Prepared => {
+            let now = PREPARED.fetch_add(1, Ordering::Relaxed) + 1;
+            if now.is_multiple_of(20) {
+                eprintln!("{now} kernels prepared");
+            }
+        }
+        Heard::NotKept(why) => eprintln!("kernels are not kept: {why}"),
+    }
 }
 
 /// As the program does with `--dtype`: the CPU computes in f32.
@@ -98,7 +123,7 @@ fn serve(network: &Network, open: &OpenDevice, loaded: f64, output: &Path) -> Re
     println!(
         "{{{told}, \"device\": \"{}\"{}}}",
         open.name(),
-        memory(device)
+        state(device)
     );
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -108,7 +133,7 @@ fn serve(network: &Network, open: &OpenDevice, loaded: f64, output: &Path) -> Re
             ["measure", count] => times(network, device, count.parse()?)?,
             _ => times(network, device, 1)?,
         };
-        println!("{{{answer}{}}}", memory(device));
+        println!("{{{answer}{}}}", state(device));
         std::io::stdout().flush()?;
     }
     Ok(())
@@ -143,11 +168,13 @@ fn profile(network: &Network, device: &Device) -> String {
     format!("\"profile\": [{}]", told.collect::<Vec<_>>().join(", "))
 }
 
-/// The most that burn's allocator tells of; nothing on the CPU.
-fn memory(device: &Device) -> String {
+/// What burn's allocator tells of, and the kernels; nothing on the CPU.
+fn state(device: &Device) -> String {
     let usage = device.memory_pool_usage();
     usage.map_or_else(String::new, |usage| {
-        format!(", \"device_bytes\": {}", usage.bytes_reserved)
+        let prepared = PREPARED.load(Ordering::Relaxed);
+        let bytes = usage.bytes_reserved;
+        format!(", \"device_bytes\": {bytes}, \"prepared\": {prepared}")
     })
 }
 
