@@ -17,7 +17,7 @@ pub(super) fn kinds() -> [Kind; 1] {
 /// Decodes as the device of a machine that asks for f16 does, and does not clamp.
 ///
 /// ```ron
-/// "image": Decoded(vae: "model", latent: "noise", gain: 1.0, half: true)
+/// "half": Decoded(vae: "model", latent: "noise", gain: 1.0, half: true)
 /// ```
 #[derive(Node)]
 struct Decoded {
@@ -66,20 +66,26 @@ fn decoded(gain: f64) -> ([Vec<f32>; 2], Vec<String>) {
     ([picture("half"), picture("wide")], lab.notes)
 }
 
-/// The largest difference over the deviation of the second.
+/// The mean difference over the deviation of the second.
+///
+/// The largest difference was looked at first, and says little: of a network of four channels some
+/// groups spread so little that their norm makes much of a rounding (0.04 in f16).
 fn apart([a, b]: &[Vec<f32>; 2]) -> f32 {
-    let n = b.len() as f32;
-    let mean = b.iter().sum::<f32>() / n;
-    let spread = b.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / n;
-    let most = a.iter().zip(b).map(|(a, b)| (a - b).abs());
-    most.fold(0.0, f32::max) / spread.sqrt()
+    let middle = mean(b.iter().copied());
+    let spread = mean(b.iter().map(|x| (x - middle).powi(2)));
+    mean(a.iter().zip(b).map(|(a, b)| (a - b).abs())) / spread.sqrt()
+}
+
+fn mean(numbers: impl Iterator<Item = f32>) -> f32 {
+    let (sum, count) = numbers.fold((0.0, 0.0), |(sum, count), x| (sum + x, count + 1.0));
+    sum / count
 }
 
 #[test]
 fn half_precision_gives_nearly_the_same_picture() {
     let (pictures, notes) = decoded(1.0);
     let apart = apart(&pictures);
-    assert!(apart > 0.0 && apart < 0.02, "{apart}");
+    assert!(apart > 0.0 && apart < 0.01, "{apart}");
     assert!(notes.is_empty(), "{notes:?}");
 }
 
@@ -87,7 +93,7 @@ fn half_precision_gives_nearly_the_same_picture() {
 fn numbers_that_run_over_are_computed_again_in_a_wider_type() {
     let (pictures, notes) = decoded(1e6);
     let apart = apart(&pictures);
-    assert!(apart > 0.0 && apart < 0.2, "{apart}");
+    assert!(apart > 0.0 && apart < 0.08, "{apart}");
     let wanted = "the picture: the numbers ran over in f16, again in bf16";
     assert_eq!(notes, [wanted]);
 }
