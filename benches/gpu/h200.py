@@ -6,49 +6,73 @@ Here, once (`--release` with CUDA takes long, and is not what else is built):
     python3 benches/gpu/pack.py      # target/gpu: the programs and wheels; sizes checked
 
 There, where `target/gpu` was carried beside the tree (python3 has torch and transformers; nothing
-is fetched), first whether it works at all, in 150 s, and then the rest:
+is fetched), as one command, since a machine that waits is soon handed back: whether it works at
+all, in 150 s, and if a call of ours is right, the rest in what is left of 570 s:
 
     export PYTHONUNBUFFERED=1
-    python3 benches/gpu/h200.py --bundle target/gpu --out $OUT --room --quick
-    python3 benches/gpu/h200.py --bundle target/gpu --out $OUT --room
+    h200() { python3 benches/gpu/h200.py --bundle target/gpu --out $OUT --room "$@"; }
+    h200 --quick && h200 --seconds $((570 - SECONDS))
 
-and here, to try all of it on small networks on the CPU, against programs built without CUDA:
+On a second machine it goes on from what came back of the first: results.json and kernels.tar.xz
+copied here to target/gpu/before, counted by `python3 benches/gpu/pack.py --sizes`, carried with
+the rest of target/gpu and named there: `--before target/gpu/before`. Where it is too much for one
+call, a first one carries `target/gpu/before` with the command `true`, and the next the other files.
+
+To try all of it here, on small networks on the CPU, against programs built without CUDA:
 
     PYTHON benches/gpu/h200.py --small --device cpu --dtype f32 --bin target/release --out /tmp/dry
+
+The kernels' tests under NVIDIA's checker of memory, where such a machine has one: here
+
+    cargo build --release --locked --features cuda --workspace --test agreement
+    python3 benches/gpu/pack.py --tests      # target/gpu-tests, carried instead of target/gpu
+
+and there, where it may lie in /usr/local/cuda/bin (CUDA_PATH names a toolkit that lies elsewhere):
+
+    export LDM_GRAPH_TEST_GPU=cuda && tar -xJf target/gpu-tests/tests.tar.xz -C /tmp
+    compute-sanitizer --tool memcheck --error-exitcode 9 /tmp/agreement on_a_gpu --test-threads 1
 
 What is run, for SD1.5 at 512 and SDXL at 1024 (models.py), most wanted first (ORDER), each as far
 as the time goes (`--seconds`):
 
 - ceilings: how fast the device copies, and multiplies bf16 matrices (ceilings.py);
-- `unet`, a call on the two latents of a guided step, and `vae`, a decoding: ours
-  (models/examples/peer.rs), and diffusers `eager`, `channels_last` and `compile` (torch.compile,
-  max-autotune), which takes minutes of its own;
+- `unet`, on the two latents of a guided step: ours what the program does at a step of a walk
+  (`step` of models/examples/peer.rs), the prompt heard before; `ours_graphs` the same replayed from
+  a capture, or "not captured". diffusers has nothing of the kind and makes its whole call at each
+  step: `eager`, `channels_last` and `compile` (torch.compile, max-autotune), which takes minutes;
+- `vae`, a decoding, in the same ways but the captured;
 - `picture`, of 20 steps: the mean of all but the first of three in `ldm-graph run`, without and
   with `--cuda-graphs` (`ours_graphs`), and the median in diffusers' pipeline;
-- `start`: from the start of a process of `ldm-graph run` to the first step that it tells, in the
-  second process, which finds the kernels and the hashes of files of the first, and no picture;
-  diffusers' is from the first picture of `eager`.
+- `start`: from the start of a process until the device has done a first step: of `ldm-graph run` a
+  walk of one step to its end, in the second process, which finds the kernels and the hashes of
+  files of the first, and no picture; of diffusers in the first picture of `eager`;
+- `latent`: the last latent of a walk of ours, beside that of ours with `--device cpu --dtype f32`,
+  of the same words and seed: the mean absolute error of the latent as it is, the largest, NaN.
 
-Both sides compute in `--dtype`, but: SDXL's autoencoder, whose released weights overflow f16, for
-that in bf16 in ours and in `vae`; in diffusers' pictures in f16, since random ones do not, and by
-itself it would take f32, which is slower. Of CLIP ours holds `--dtype` and computes in f32.
+Both sides compute in `--dtype`, but: autoencoders of ours that have a normal distribution start in
+f16, whatever `force_upcast` of their config.json says (diffusers writes `true` by default), and
+compute again in bf16 where the result was not finite; SDXL's (scale 0.13025), whose released
+weights overflow f16, starts in bf16 unless its config.json says `force_upcast: false`. So `vae` of
+SDXL is in bf16 on both sides; in diffusers' pictures in f16, since random weights do not overflow,
+and by itself it would take f32, which is slower. Text encoders of ours hold f16 on a GPU, whichever
+half type is named, and compute in f32.
 
 One program is alive at a time. It loads, runs once and is then measured in `--rounds` of `--calls`
 calls, each waited for; its seconds are the median of all. Kernels of ours, compiled and tuned in a
 first run, are kept in one folder for all its processes; one that had to prepare some is started
 again and only its second life counts, but for `first`, the seconds of its first run. Each result is
 held to diffusers' in f32 of the same numbers, without TF32; pictures to the pipeline's, and ours to
-eager's too. One that holds NaN or is far off stands in place of its milliseconds. Memory is the
-most that the device had in use over what it had before (NVML; on the CPU `RssAnon`). Then one more
-call is profiled, by kernel (`--no-profile` leaves that out).
+eager's too. A call that holds NaN or is far off says so in place of its milliseconds; a picture
+that is far off beside them, since a walk with random networks can turn elsewhere by a rounding.
+Memory is the most that the device had in use over what it had before (NVML; on the CPU `RssAnon`).
+Then one more call is profiled, by kernel (`--no-profile` leaves that out; no captured one).
 
-OUT/results.json and OUT/rows.md are written anew after each part, so that a run that is stopped
-loses nothing; OUT/profiles.txt has what was profiled, OUT/errors.txt what failing programs said.
-`--room [DIR]` keeps checkpoints (10 GB), kernels and results: the next run with it does what is
-missing. On another machine `--before OUT`, the folder of an earlier run, gives its results and its
-kernels (kernels.tar.xz there). `--only sd15,unet,ours` takes the models, networks and programs that
-are named, of what is not named all; `--quick` is SD1.5 without pictures and ceilings, by ours and
-`eager`.
+OUT/results.json and OUT/rows.md are written anew after each part, OUT/kernels.tar.xz after each
+that prepared kernels and in the end, so that a run that is stopped loses little; OUT/profiles.txt
+has what was profiled, OUT/errors.txt what failing programs said. `--room [DIR]` keeps checkpoints
+(10 GB), kernels and results: the next run with it does what is missing. `--only sd15,unet,ours`
+takes the models, networks and programs that are named, of what is not named all; `--quick` is SD1.5
+without pictures, latents and ceilings, by ours and `eager`.
 """
 
 import argparse
@@ -71,14 +95,15 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 MODELS = {"sd15": 512, "sdxl": 1024}
-NETWORKS = ("unet", "vae", "picture", "start")
+NETWORKS = ("unet", "vae", "picture", "start", "latent")
 # Most wanted first; within a line program by program.
 ORDER = (
-    ("sd15", "unet", ("ours", "eager")),
+    ("sd15", "unet", ("ours", "ours_graphs", "eager")),
     ("sd15", "start", ("ours",)),
     ("sd15", "picture", ("ours", "ours_graphs", "eager")),
     ("sd15", "vae", ("ours", "eager")),
     ("sdxl", "unet", ("ours", "eager")),
+    ("sd15", "latent", ("ours",)),
     ("sdxl", "vae", ("ours", "eager")),
     ("sdxl", "picture", ("ours", "eager")),
     ("sd15", "unet", ("compile", "channels_last")),
@@ -86,13 +111,16 @@ ORDER = (
     ("sdxl", "unet", ("compile", "channels_last")),
     ("sdxl", "vae", ("compile", "channels_last")),
     ("sdxl", "start", ("ours",)),
+    ("sdxl", "unet", ("ours_graphs",)),
     ("sdxl", "picture", ("ours_graphs",)),
     ("sd15", "picture", ("channels_last",)),
     ("sdxl", "picture", ("channels_last",)),
+    ("sdxl", "latent", ("ours",)),
 )
 # Seconds that a program gets from its start to its last answer, and without which it is not begun.
 MOST = {"ours": 200.0, "ours_graphs": 60.0, "eager": 60.0, "channels_last": 60.0, "compile": 300.0}
 LEAST = {"ours": 15.0, "ours_graphs": 15.0, "eager": 15.0, "channels_last": 15.0, "compile": 60.0}
+LATENT = {"sd15": (120.0, 60.0), "sdxl": (450.0, 240.0)}  # most and least, with the CPU's
 AGAIN, MAKING, PROFILING = 60.0, (120.0, 30.0), 30.0
 SECONDS, QUICK = 540.0, 150.0
 MEMORY, ROOM = Path("/dev/shm"), Path("h200-room")
@@ -128,10 +156,10 @@ def main():
         for model, network, program in tasks(options):
             if bench.lacks(model, network, program):
                 bench.task(model, network, program)
-        if options.device != "cpu":
-            with tarfile.open(options.out / "kernels.tar.xz", "w:xz", preset=0) as packed:
-                packed.add(cache / "kernels", "kernels")
+        pack_kernels(cache, options.out)
         print("\n".join(rows.of(results.told)), flush=True)
+    if options.quick and not works(results.told):
+        sys.exit("no call of ours was measured and right")
 
 
 def read_options():
@@ -193,9 +221,26 @@ def tasks(options):
         model in options.models and network in options.networks and program in options.programs
     )
     quick = lambda model, network, program: (  # noqa: E731
-        model == "sd15" and network != "picture" and program in ("ours", "eager")
+        model == "sd15"
+        and network not in ("picture", "latent")
+        and program in ("ours", "eager")
     )
     return [one for one in every if wanted(*one) and (quick(*one) or not options.quick)]
+
+
+def works(told):
+    """Whether something of ours is worth the rest of the time."""
+    calls = [told.get(f"{model}_{name}", {}) for model in MODELS for name in ("unet", "vae")]
+    return any(rows.counts(row.get("ours", {})) for row in calls)
+
+
+def pack_kernels(cache, out):
+    """Kernels that were prepared, to OUT: all of them, or what was there stays."""
+    if any((cache / "kernels").iterdir()):
+        part = out / "kernels.part"
+        with tarfile.open(part, "w:xz", preset=0) as packed:
+            packed.add(cache / "kernels", "kernels")
+        part.replace(out / "kernels.tar.xz")
 
 
 def unpack(options, place, results):
@@ -287,10 +332,11 @@ class Bench:
         start = time.monotonic()
         try:
             self.checkpoint(model, row, network)
-            seconds = self.clock.grant(MOST[program], LEAST[program])
+            limits = (MOST[program], LEAST[program])
+            seconds = self.clock.grant(*(LATENT[model] if network == "latent" else limits))
             if seconds is None:
                 raise cpu.Missing("no time was left")
-            ways = {"picture": self.picture, "start": self.start}
+            ways = {"picture": self.picture, "start": self.start, "latent": self.latent}
             row[program] = ways.get(network, self.network)(model, network, program, seconds)
             if network == "picture":
                 self.compare(model, row)
@@ -300,6 +346,8 @@ class Bench:
         except (OSError, ValueError, KeyError) as why:  # the rest is worth its time all the same
             row[program] = {"missing": f"failed: {why!r}"}
         self.results.keep()
+        if "prepared" in row[program]:
+            pack_kernels(self.room / "cache", self.options.out)
         print(f"{title} ({time.monotonic() - start:.0f} s): {json.dumps(row[program])}", flush=True)
 
     def checkpoint(self, model, row, network):
@@ -331,9 +379,11 @@ class Bench:
         options, output = self.options, self.room / f"{program}.out"
         output.unlink(missing_ok=True)
         inputs = str(self.room / f"{model}-inputs.safetensors")
-        told = [str(self.room / model), network, dtype_of(model, network, options.dtype)]
-        told += [str(options.threads), inputs, str(output), options.device]
-        if program == "ours":
+        named = {("unet", "ours"): "step", ("unet", "ours_graphs"): "captured"}
+        told = [str(self.room / model), named.get((network, program), network)]
+        told += [dtype_of(model, network, options.dtype), str(options.threads)]
+        told += [inputs, str(output), options.device]
+        if program in rows.OURS:
             kernels = os.path.join(os.environ["LDM_GRAPH_CACHE"], "kernels")
             words = [*options.toolkit, str(options.bin / "examples" / "peer"), *told, kernels]
         else:
@@ -361,8 +411,8 @@ class Bench:
             row = {"seconds": statistics.median(times), "spread": [min(times), max(times)]}
             if "stepped" in told:
                 row["start"] = told["stepped"] - program.began
-            row |= {key: told[key] for key in ("device_bytes",) if key in told}
-            if self.options.profile:
+            row |= {key: told[key] for key in ("device_bytes", "captured") if key in told}
+            if self.options.profile and "captured" not in told:
                 program.end = min(program.end, time.monotonic() + PROFILING)
                 with contextlib.suppress(cpu.Missing):
                     self.profiled(title, program.ask("profile").get("profile"))
@@ -385,7 +435,7 @@ class Bench:
     def picture(self, model, _, program, seconds):
         options, output = self.options, self.room / f"{model}-{program}"
         output.mkdir(exist_ok=True)
-        if program in ("ours", "ours_graphs"):
+        if program in rows.OURS:
             return self.drawn(model, program, output, seconds)
         words = [sys.executable, str(HERE / "pipeline_peer.py"), str(self.room / model)]
         words += [options.dtype, str(options.threads), options.device, program]
@@ -403,6 +453,10 @@ class Bench:
         before = self.device_memory.begin() if self.device_memory else 0
         events = Events(words, self.options, seconds)
         row = pictures_of(events.told)
+        if program == "ours_graphs":
+            row["captured"] = options.device != "cpu" and not any(
+                "captures no steps" in str(event) for event in events.told
+            )
         if self.device_memory:
             row["peak"] = self.device_memory.most - before
         if self.options.device == "cpu":
@@ -410,32 +464,43 @@ class Bench:
         (output / "1.png").rename(output / "picture.png")
         return row
 
-    def ours(self, model, output):
+    def ours(self, model, output, device=None, dtype=None):
         """How the program draws three pictures."""
         options, size = self.options, self.size(model)
+        device, dtype = device or options.device, dtype or options.dtype
         words = [*options.toolkit, str(options.bin / "ldm-graph"), "run"]
         words += [str(HERE / f"{model}.ron"), "--json", "--overwrite"]
-        words += ["--device", options.device, "--out", str(output)]
-        words += ["--dtype", options.dtype, "--threads", str(options.threads)]
+        words += ["--device", device, "--out", str(output)]
+        words += ["--dtype", dtype, "--threads", str(options.threads)]
         words += ["--set", f"model.path={self.room / model}"]
         words += ["--set", f"noise.width={size}", "--set", f"noise.height={size}"]
         for picture in (1, 2, 3):
             words += ["--set", f"latent{picture}.steps={options.steps}"]
         # Half of what such a machine says that it has, which grows, may be less than a model.
-        return words + (["--memory", "64G"] if options.device == "cuda" else [])
+        return words + (["--memory", "64G"] if device == "cuda" else [])
 
     def start(self, model, _, program, seconds):
-        """Two processes that draw one picture each, of words and a seed that nobody kept."""
+        """Two processes that take one step each, of words and a seed that nobody kept."""
         end, seed = time.monotonic() + seconds, int(time.time())
         begun = []
         for number in (seed, seed + 1):
-            words = [*self.ours(model, self.room / f"{model}-start"), "--only", "save1"]
+            words = [*self.ours(model, self.room / f"{model}-start"), "--only", "kept"]
+            words += ["--set", "latent1.steps=1"]
             words += ["--set", f"latent1.seed={number}", "--set", f"wanted1.text=a {number}"]
             begun.append(Events(words, self.options, end - time.monotonic()))
-        first, second = begun
-        return {"seconds": second.first_step(), "first": first.first_step()} | {
-            "whole": [first.seconds, second.seconds]
-        }
+        first, second = (one.after("latent1") for one in begun)
+        return {"seconds": second, "first": first, "whole": [one.seconds for one in begun]}
+
+    def latent(self, model, _, program, seconds):
+        """The last latent of the first picture, and that of the CPU in f32."""
+        options, end = self.options, time.monotonic() + seconds
+        took, latents = [], []
+        for device, dtype in ((options.device, options.dtype), ("cpu", "f32")):
+            output = self.room / f"{model}-latent-{len(took)}"
+            words = [*self.ours(model, output, device, dtype), "--only", "kept", "--no-cache"]
+            took.append(Events(words, options, end - time.monotonic()).seconds)
+            latents.append(output / "latent.safetensors")
+        return {"seconds": took[0], "exact_seconds": took[1]} | absolute(*latents)
 
     def compare(self, model, row):
         """Pictures beside the pipeline's in f32, and ours beside eager's."""
@@ -453,6 +518,17 @@ class Bench:
 def dtype_of(model, network, dtype):
     """What a network computes in: the released autoencoder of SDXL overflows f16."""
     return "bf16" if (model, network, dtype) == ("sdxl", "vae", "f16") else dtype
+
+
+def absolute(result, reference):
+    """How far a latent is from another, as it is."""
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    got, want = (load_file(path)["latent"].astype("float64") for path in (result, reference))
+    off = np.abs(got - want)
+    told = {"error": float(off.mean()), "most": float(off.max())}
+    return told | {"finite": bool(np.isfinite(got).all())}
 
 
 def pictures_of(events):

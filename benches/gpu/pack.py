@@ -3,7 +3,9 @@
 FOLDER gets programs.tar.xz (ldm-graph and examples/peer, built with `--features cuda`, without
 symbols), commit.txt (of which sources) and wheels of what a machine with torch and transformers may
 lack: diffusers, importlib_metadata and zipp, which it wants, and open_clip_torch, for CLIP's
-vocabulary alone. With the files of the tree that must be less than 64 MiB.
+vocabulary alone. With `--tests` it is another, target/gpu-tests, and gets tests.tar.xz alone: the
+newest program of the kernels' tests. All of FOLDER, with what else lies there, and the files of the
+tree must be less than 64 MiB: that is counted in the end, with `--sizes` alone.
 """
 
 import argparse
@@ -29,30 +31,49 @@ FILTERS = [
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "target" / "gpu")
+    parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--bin", type=Path, default=ROOT / "target" / "release")
     parser.add_argument("--any", action="store_true", help="also programs without CUDA, to try it")
+    parser.add_argument("--tests", action="store_true", help="the kernels' tests instead")
+    parser.add_argument("--sizes", action="store_true", help="pack nothing, only count")
     options = parser.parse_args()
+    folder = options.folder or ROOT / "target" / ("gpu-tests" if options.tests else "gpu")
+    if not options.sizes:
+        folder.mkdir(parents=True, exist_ok=True)
+        (tests if options.tests else all_of)(folder, options)
+    check(folder)
+
+
+def all_of(folder, options):
     programs = {name: options.bin / inside for name, inside in PROGRAMS.items()}
+    pack(programs, folder / "programs.tar.xz", options)
+    commit = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    commit = subprocess.run(commit, check=True, capture_output=True, text=True).stdout
+    (folder / "commit.txt").write_text(commit)
+    words = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
+    words += ["-d", str(folder), *WHEELS]
+    subprocess.run(words, check=True)
+
+
+def tests(folder, options):
+    built = [path for path in options.bin.glob("deps/agreement-*") if not path.suffix]
+    if not built:
+        sys.exit(f"no tests in {options.bin}: cargo build --release … --test agreement")
+    newest = max(built, key=lambda path: path.stat().st_mtime)
+    pack({"agreement": newest}, folder / "tests.tar.xz", options)
+
+
+def pack(programs, target, options):
     for path in programs.values():
         if not options.any and b"nvrtc" not in path.read_bytes():
             sys.exit(f"{path} was built without CUDA: cargo build --release --features cuda …")
-    options.folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as ends:
         bare = Path(ends.enter_context(tempfile.TemporaryDirectory())) / "bare"
-        packed = lzma.open(options.folder / "programs.tar.xz", "wb", filters=FILTERS)
-        all_of = tarfile.open(fileobj=ends.enter_context(packed), mode="w")
-        ends.enter_context(all_of)
+        packed = ends.enter_context(lzma.open(target, "wb", filters=FILTERS))
+        archive = ends.enter_context(tarfile.open(fileobj=packed, mode="w"))
         for name, path in programs.items():
             subprocess.run(["strip", "-o", str(bare), str(path)], check=True)
-            all_of.add(bare, name)
-    commit = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    commit = subprocess.run(commit, check=True, capture_output=True, text=True).stdout
-    (options.folder / "commit.txt").write_text(commit)
-    words = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
-    words += ["-d", str(options.folder), *WHEELS]
-    subprocess.run(words, check=True)
-    check(options.folder)
+            archive.add(bare, name)
 
 
 def check(folder):
@@ -62,9 +83,9 @@ def check(folder):
     ).stdout.decode().split("\0")
     tree = sum((ROOT / name).stat().st_size for name in files if name and (ROOT / name).is_file())
     bundle = 0
-    for path in sorted(folder.iterdir()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         bundle += path.stat().st_size
-        print(f"{path.stat().st_size / 2**20:6.1f} MiB  {path.name}")
+        print(f"{path.stat().st_size / 2**20:6.1f} MiB  {path.relative_to(folder)}")
     print(f"{bundle / 2**20:6.1f} MiB of {(MOST - tree) / 2**20:.1f} that the tree leaves")
     if bundle + tree > MOST:
         sys.exit("that is too much")

@@ -3,9 +3,9 @@
     python pipeline_peer.py FOLDER f32|bf16|f16 THREADS DEVICE eager|channels_last SIZE STEPS PNG
 
 Answers as served.py says; a run is a whole picture, with its text encoded and its file written.
-The first is that of sd15.ron and sdxl.ron. Each answer has `stepped`, the time at which the first
-step of all was told. All networks are in the type that is named: the pipeline would raise SDXL's
-autoencoder from f16 to f32, whose released weights need that and random ones do not.
+The first is that of sd15.ron and sdxl.ron. Each answer has `stepped`, the time at which the device
+had done the first step of all. All networks are in the type that is named: the pipeline would raise
+SDXL's autoencoder from f16 to f32, whose released weights need that and random ones do not.
 """
 
 import sys
@@ -50,6 +50,8 @@ def load(folder, dtype, device, way, size, steps, **parts):
 
 
 def stepped(pipe, step, t, values):
+    if torch.cuda.is_available():  # a step is told when it was put in the queue
+        torch.cuda.synchronize()
     STEPPED.setdefault("stepped", time.time())
     return values
 

@@ -92,13 +92,13 @@ class Events:
         self.late = True
         self.process.kill()
 
-    def first_step(self):
-        """Seconds from the start of the process to the first step of a walk."""
-        steps = (event["at"] for event in self.told if event.get("step") == 1)
-        at = next(steps, None)
-        if at is None:
-            raise cpu.Missing("no step was told")
-        return at
+    def after(self, node):
+        """Seconds from the start of the process to the end of a node, with what it computed."""
+        ran = (one for one in self.told if one.get("node") == node and one.get("state") == "ran")
+        ended = next(ran, None)
+        if ended is None:
+            raise cpu.Missing(f"`{node}` did not run")
+        return ended["at"]
 
 
 def once(script, words, seconds):

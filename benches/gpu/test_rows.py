@@ -1,10 +1,15 @@
 """`python -m unittest discover benches/gpu`: what h200.py makes of numbers, without a device."""
 
+import tarfile
+import tempfile
 import unittest
+from pathlib import Path
 from types import SimpleNamespace
 
 import rows
-from h200 import MODELS, NETWORKS, Clock, dtype_of, pictures_of, tasks
+from h200 import (
+    MODELS, NETWORKS, Clock, absolute, dtype_of, pack_kernels, pictures_of, tasks, works,
+)
 
 
 class Rows(unittest.TestCase):
@@ -38,6 +43,35 @@ class Rows(unittest.TestCase):
             row = self.results["sd15_unet"] | {"channels_last": off}
             lines = rows.of(self.results | {"sd15_unet": row})
             self.assertIn("| SD1.5 step, 512 | 20.00 | 30.00 | not measured | 0.67 |", lines)
+
+    def test_a_picture_that_is_far_off_keeps_its_time_beside_how_far(self):
+        told = {"seconds": 0.5, "largest": 3.0, "mean": 0.25, "equal": 0.4}
+        row = {"ours": told, "eager": told | {"mean": 0.01, "seconds": 1.0}}
+        lines = rows.of(self.results | {"sd15_picture": row})
+        self.assertIn("| SD1.5 picture, 512 | 500 ‡ off by 0.25 | 1000 | – | 0.50 |", lines)
+        self.assertTrue(any(line.startswith("‡ The picture") for line in lines))
+        lines = rows.of(self.results | {"sd15_picture": {"ours": row["eager"]}})
+        self.assertFalse(any("‡" in line for line in lines))
+
+    def test_a_call_is_not_shown_as_a_captured_one(self):
+        for captured, said in ((False, "not captured"), (True, "10.00 (2.00)")):
+            graphs = {"seconds": 0.01, "captured": captured}
+            row = self.results["sd15_unet"] | {"ours_graphs": graphs}
+            lines = rows.of(self.results | {"sd15_unet": row})
+            begun = f"| SD1.5 step, 512 | 20.00 | {said} | 30.00"
+            self.assertTrue(any(line.startswith(begun) for line in lines), said)
+
+    def test_the_last_latent_is_held_to_what_it_may_be_off(self):
+        told = {"seconds": 2.0, "exact_seconds": 40.0, "most": 0.5, "finite": True}
+        for more, said in (
+            ({"error": 0.004}, "4.0e-03 | 5.0e-01 | yes | 2.0 | 40.0"),
+            ({"error": 0.02}, "2.0e-02 | 5.0e-01 | no | 2.0 | 40.0"),
+            ({"error": float("nan"), "finite": False}, "NaN | NaN | no | 2.0 | 40.0"),
+        ):
+            lines = rows.of(self.results | {"sd15_latent": {"ours": told | more}})
+            self.assertIn(f"| SD1.5, 512 | {said} |", lines)
+        lines = rows.of(self.results | {"sd15_latent": {"ours": {"missing": "failed"}}})
+        self.assertIn("| SD1.5, 512 | not measured | – | – | – | – |", lines)
 
     def test_small_networks_and_other_devices_are_not_taken_for_the_real_ones(self):
         title = lambda **told: rows.title(self.results | told)  # noqa: E731
@@ -82,8 +116,9 @@ class Order(unittest.TestCase):
         order = self.order()
         self.assertEqual(len(order), len(set(order)))
         networks = len(MODELS) * 2 * (len(rows.PROGRAMS) - 1)
-        pictures, starts = len(MODELS) * (len(rows.PROGRAMS) - 1), len(MODELS)
-        self.assertEqual(len(order), networks + pictures + starts)
+        networks += len(MODELS)  # U-Nets by captures
+        pictures, of_ours = len(MODELS) * (len(rows.PROGRAMS) - 1), len(MODELS)
+        self.assertEqual(len(order), networks + pictures + 2 * of_ours)
         self.assertEqual(order[0], ("sd15", "unet", "ours"))
         first = next(i for i, (_, _, program) in enumerate(order) if program == "compile")
         for model in MODELS:
@@ -96,7 +131,14 @@ class Order(unittest.TestCase):
         self.assertEqual({model for model, _, _ in order}, {"sd15"})
         self.assertEqual({program for _, _, program in order}, {"ours", "eager"})
         self.assertIn(("sd15", "start", "ours"), order)
+        self.assertEqual({network for _, network, _ in order}, {"unet", "vae", "start"})
         self.assertEqual(self.order(quick=True, models=["sdxl"]), [])
+
+    def test_the_rest_is_worth_its_time_where_a_call_of_ours_is_right(self):
+        self.assertTrue(works(Rows.results))
+        self.assertFalse(works({}))
+        self.assertFalse(works({"sd15_unet": {"ours": {"seconds": 1.0, "mean": float("nan")}}}))
+        self.assertFalse(works({"sd15_unet": {"eager": {"seconds": 1.0}}}))
 
     def test_a_part_gets_no_more_than_is_left(self):
         clock = Clock(100.0)
@@ -121,6 +163,33 @@ class Pictures(unittest.TestCase):
         row = pictures_of(told)
         self.assertEqual((row["seconds"], row["first"]), (0.875, 9.0))
         self.assertEqual(row["parts"], {"latent": 0.375, "save": 0.5})
+
+
+class Files(unittest.TestCase):
+    def test_an_absolute_error_is_not_over_a_deviation_and_nan_is_told(self):
+        import numpy as np
+        from safetensors.numpy import save_file
+
+        with tempfile.TemporaryDirectory() as room:
+            one, other = Path(room, "one"), Path(room, "other")
+            save_file({"latent": np.array([[5.0, -7.0]], "float32")}, one)
+            save_file({"latent": np.array([[5.0, -4.0]], "float32")}, other)
+            self.assertEqual(absolute(one, other), {"error": 1.5, "most": 3.0, "finite": True})
+            save_file({"latent": np.array([[5.0, np.nan]], "float32")}, one)
+            self.assertFalse(absolute(one, other)["finite"])
+
+    def test_kernels_are_packed_where_there_are_some_and_whole(self):
+        with tempfile.TemporaryDirectory() as room:
+            cache, out = Path(room, "cache"), Path(room)
+            (cache / "kernels").mkdir(parents=True)
+            pack_kernels(cache, out)
+            self.assertFalse((out / "kernels.tar.xz").exists())
+            for name in ("one", "two"):
+                (cache / "kernels" / name).write_text(name)
+                pack_kernels(cache, out)
+                with tarfile.open(out / "kernels.tar.xz") as packed:
+                    self.assertIn(f"kernels/{name}", packed.getnames())
+            self.assertFalse((out / "kernels.part").exists())
 
 
 if __name__ == "__main__":

@@ -2,8 +2,13 @@
 //! `benches/gpu/`.
 //!
 //! ```text
-//! peer FOLDER unet|vae|clip f32|bf16|f16 THREADS INPUTS OUTPUT [cpu|cuda|cuda:N [KERNELS]]
+//! peer FOLDER NETWORK f32|bf16|f16 THREADS INPUTS OUTPUT [cpu|cuda|cuda:N [KERNELS]]
 //! ```
+//!
+//! NETWORK is `unet`, `vae`, `clip`, or of the U-Net what the program does at each step of a walk:
+//! `step`, a step of what was heard when it was loaded (keys and values of the tokens, what the
+//! label says), with what the blocks are told of the timestep made ahead; `captured`, the same
+//! replayed from a capture. `unet` is a whole call, which hears all of it anew.
 //!
 //! FOLDER is a Stable Diffusion 1 or XL as diffusers writes it. INPUTS is a safetensors file that
 //! holds, all in f32, `latent [b, 4, h, w]`, `t [b]`, `context [b, n, d]` and for XL
@@ -14,15 +19,19 @@
 //! - `profile`: it runs again, and the kernels that this launched on a GPU are told.
 //! - `measure N`, or any other for one: it runs N times; `{"seconds": MEDIAN, "times": [, …]}`.
 //!
-//! A time ends when the device has done all. On a GPU each answer has `device_bytes`, what burn's
-//! allocator has taken of its memory, and `prepared`, how many kernels were compiled or tuned so
-//! far. Those are kept in the folder KERNELS as the program keeps them in `kernels` of its cache
-//! folder, so that either finds there what the other prepared.
+//! A time ends when the device has done all. Each answer of `captured` has `captured`, whether the
+//! device captured the step: where it is `false`, as on the CPU, the step was called, and the time
+//! is not that of a replay. A profile does not see the kernels of one.
+//!
+//! On a GPU each answer has `device_bytes`, what burn's allocator has taken of its memory, and
+//! `prepared`, how many kernels were compiled or tuned so far. Those are kept in the folder KERNELS
+//! as the program keeps them in `kernels` of its cache folder, so that either finds there what the
+//! other prepared.
 
 use std::io::{BufRead, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use burn::module::Module;
@@ -31,7 +40,7 @@ use ldm_models::autoencoder::Autoencoder;
 use ldm_models::device::{self, DeviceChoice, Isa, OpenDevice};
 use ldm_models::prepare::{self, Heard};
 use ldm_models::text::{ClipText, TextNetwork};
-use ldm_models::unet::{Told, UNet};
+use ldm_models::unet::{self, Captured, Told, UNet};
 use ldm_models::weights::folder::{self, Files, Found, Place, Wanted};
 use ldm_models::weights::{
     Aim, Filling, KeyTable, NoPatch, SaveAs, TensorFile, TensorWriter, Types,
@@ -42,11 +51,14 @@ type Failed = Box<dyn std::error::Error>;
 #[global_allocator]
 static MEMORY: ldm_models::memory::Large = ldm_models::memory::Large;
 
-const USAGE: &str =
-    "peer FOLDER unet|vae|clip f32|bf16|f16 THREADS INPUTS OUTPUT [DEVICE [KERNELS]]";
+const USAGE: &str = "peer FOLDER unet|step|captured|vae|clip f32|bf16|f16 THREADS INPUTS OUTPUT \
+                     [DEVICE [KERNELS]]";
 
 /// Kernels that were compiled or tuned.
 static PREPARED: AtomicU64 = AtomicU64::new(0);
+
+/// Whether the device captured nothing where it was asked to.
+static CALLED: AtomicBool = AtomicBool::new(false);
 
 fn main() -> Result<(), Failed> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -123,7 +135,7 @@ fn serve(network: &Network, open: &OpenDevice, loaded: f64, output: &Path) -> Re
     println!(
         "{{{told}, \"device\": \"{}\"{}}}",
         open.name(),
-        state(device)
+        state(network, device)
     );
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -133,7 +145,7 @@ fn serve(network: &Network, open: &OpenDevice, loaded: f64, output: &Path) -> Re
             ["measure", count] => times(network, device, count.parse()?)?,
             _ => times(network, device, 1)?,
         };
-        println!("{{{answer}{}}}", state(device));
+        println!("{{{answer}{}}}", state(network, device));
         std::io::stdout().flush()?;
     }
     Ok(())
@@ -168,14 +180,19 @@ fn profile(network: &Network, device: &Device) -> String {
     format!("\"profile\": [{}]", told.collect::<Vec<_>>().join(", "))
 }
 
-/// What burn's allocator tells of, and the kernels; nothing on the CPU.
-fn state(device: &Device) -> String {
-    let usage = device.memory_pool_usage();
-    usage.map_or_else(String::new, |usage| {
+/// What burn's allocator tells of, and the kernels, nothing on the CPU; and whether all that was
+/// to be replayed was.
+fn state(network: &Network, device: &Device) -> String {
+    let captured = matches!(network, Network::Captured(..)).then(|| {
+        let captured = !CALLED.load(Ordering::Relaxed);
+        format!(", \"captured\": {captured}")
+    });
+    let usage = device.memory_pool_usage().map(|usage| {
         let prepared = PREPARED.load(Ordering::Relaxed);
         let bytes = usage.bytes_reserved;
         format!(", \"device_bytes\": {bytes}, \"prepared\": {prepared}")
-    })
+    });
+    captured.into_iter().chain(usage).collect()
 }
 
 /// What a network is loaded from, and to where.
@@ -190,6 +207,8 @@ struct From<'a> {
 #[expect(clippy::large_enum_variant, reason = "a process has one")]
 enum Network {
     Unet(Box<UNet>, Tensor<4>, Tensor<1>, Told),
+    Step(Box<UNet>, Tensor<4>, f64, Box<unet::Heard>),
+    Captured(Captured<'static>, Tensor<4>, f64),
     Vae(Box<Autoencoder>, Tensor<4>),
     Clip(Box<ClipText>, Tensor<2, Int>),
 }
@@ -201,7 +220,7 @@ impl Network {
         let found = Found::look(&files, Wanted::ALL, None)?;
         let inputs = TensorFile::open(from.inputs)?;
         match name {
-            "unet" => {
+            "unet" | "step" | "captured" => {
                 let (unet, place) = found.unet.ok_or("no U-Net")?;
                 let made = unet.part.config.init(device, 0)?;
                 let unet = filled(made, &files, &place, &unet.part.table(), types)?;
@@ -214,7 +233,22 @@ impl Network {
                     label,
                     ..Told::tokens(Some(context))
                 };
-                Ok(Self::Unet(Box::new(unet), latent, t, told))
+                if name == "unet" {
+                    return Ok(Self::Unet(Box::new(unet), latent, t, told));
+                }
+                let t = same(&inputs.read("t")?)?;
+                let heard = unet.hear(&told).ahead(&[t]);
+                if name == "step" {
+                    return Ok(Self::Step(Box::new(unet), latent, t, Box::new(heard)));
+                }
+                // A capture borrows its network; a process has one of each, to its end.
+                let unet: &'static UNet = Box::leak(Box::new(unet));
+                let called = |_: &str| CALLED.store(true, Ordering::Relaxed);
+                Ok(Self::Captured(
+                    Captured::new(unet, heard, called),
+                    latent,
+                    t,
+                ))
             }
             "vae" => {
                 let (vae, place) = found.vae.ok_or("no autoencoder")?;
@@ -242,6 +276,8 @@ impl Network {
             Self::Unet(unet, latent, t, told) => {
                 unet.forward(latent.clone(), t.clone(), told.clone())
             }
+            Self::Step(unet, latent, t, heard) => unet.step(latent.clone(), *t, heard, None),
+            Self::Captured(captured, latent, t) => captured.step(latent.clone(), *t, None),
             Self::Vae(vae, z) => vae.decode(z.clone()),
             Self::Clip(text, ids) => {
                 let states = text.states(text.embed(ids.clone()));
@@ -249,6 +285,14 @@ impl Network {
                 text.norm(last.expect("a state after all")).unsqueeze()
             }
         }
+    }
+}
+
+/// The timestep that all rows have: a step takes one.
+fn same(t: &[f32]) -> Result<f64, Failed> {
+    match t {
+        [first, rest @ ..] if rest.iter().all(|other| other == first) => Ok(f64::from(*first)),
+        _ => Err("rows with timesteps of their own are no step of a walk".into()),
     }
 }
 
