@@ -150,9 +150,9 @@ pub(crate) struct DeviceArgs {
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub(crate) device: DeviceChoice,
     /// Hold the UNet in `f32`, `f16` or `bf16`; f32 on the CPU and f16 on CUDA when left out.
-    /// CUDA computes in that type too, and so do autoencoders there, in bf16 where they would run
-    /// over in f16. The CPU saves memory, and computes in f32 but for bf16 where it multiplies
-    /// that, which is faster.
+    /// CUDA computes in that type too, and so do KL autoencoders there, in bf16 where they would
+    /// run over in f16; text encoders hold their weights in f16 and compute in f32. The CPU saves
+    /// memory, and computes in f32 but for bf16 where it multiplies that, which is faster.
     #[arg(long, value_name = "TYPE")]
     pub(crate) dtype: Option<Precision>,
     /// Have the CPU's kernels use `avx512-bf16`, `avx512`, `avx2` or `portable` instructions;

@@ -143,10 +143,30 @@ pub fn group_norm_silu(
     }
 }
 
-/// [`group_norm_silu`] of `xs`, both `[b, .., h, w]`, with the channels of the first before those
-/// of the second.
-///
-/// On the CPU, where nothing asks for gradients, the two are read where they are.
+/// `xs`, both `[b, .., h, w]`, as one: the channels of the first before those of the second. It lies
+/// with its channels last where [convolutions read so](reads_channels_last).
+pub fn join(xs: [Tensor<4>; 2]) -> Tensor<4> {
+    match is_gpu(xs[0].device().as_dispatch()) {
+        true => {
+            let last = xs.map(|x| x.permute([0, 2, 3, 1]));
+            Tensor::cat(last.into(), 3).permute([0, 3, 1, 2])
+        }
+        false => Tensor::cat(xs.into(), 1),
+    }
+}
+
+/// Whether [`group_norm_silu_joined`] and [`conv2d_joined`] read pictures that are to be joined
+/// where they are: f32 on the CPU where nothing asks for gradients. Elsewhere they are joined
+/// first, which who needs both does [once](join).
+pub fn reads_apart(xs: &[Tensor<4>; 2]) -> bool {
+    let apart = |x: &Tensor<4>| {
+        x.dtype() == DType::F32 && matches!(x.device().as_dispatch(), DispatchDevice::Flex(_))
+    };
+    xs.iter().all(apart)
+}
+
+/// [`group_norm_silu`] of `xs` [joined](join), which are read where they are if
+/// [that can be](reads_apart).
 pub fn group_norm_silu_joined(
     xs: [Tensor<4>; 2],
     gamma: Tensor<1>,
@@ -154,8 +174,8 @@ pub fn group_norm_silu_joined(
     groups: usize,
     eps: f64,
 ) -> Tensor<4> {
-    if !(xs.iter().all(reads_apart) && ours(&gamma) && ours(&beta)) {
-        return group_norm_silu(Tensor::cat(xs.into(), 1), gamma, beta, groups, eps);
+    if !(reads_apart(&xs) && ours(&gamma) && ours(&beta)) {
+        return group_norm_silu(join(xs), gamma, beta, groups, eps);
     }
     counted(true);
     let [_, c, _, _] = check_joined(&xs);
@@ -295,18 +315,16 @@ pub fn conv2d_doubled(
     ))
 }
 
-/// [`conv2d`] of stride 1 and without a border, of `xs` joined as in [`group_norm_silu_joined`].
-///
-/// On the CPU, where nothing asks for gradients, a kernel of 1×1 reads the two where they are. The
-/// result is the same bits.
+/// [`conv2d`] of stride 1 and without a border, of `xs` [joined](join). A kernel of 1×1 reads them
+/// where they are if [that can be](reads_apart). The result is the same bits.
 pub fn conv2d_joined(xs: [Tensor<4>; 2], weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
     let [o, _, kh, kw] = weight.dims();
     let [x, _] = &xs;
     // Channels are multiplied two by two in bf16, and no two are of both.
     let whole = weight.dtype() != DType::BF16 || x.dims()[1].is_multiple_of(2);
-    let apart = xs.iter().all(reads_apart) && [kh, kw] == [1, 1] && whole;
+    let apart = reads_apart(&xs) && [kh, kw] == [1, 1] && whole;
     if !(apart && weighs(x, &weight) && biases(x, &bias)) {
-        return conv2d(Tensor::cat(xs.into(), 1), weight, bias, 1, Padding::same(0));
+        return conv2d(join(xs), weight, bias, 1, Padding::same(0));
     }
     check_conv(check_joined(&xs), weight.dims(), 1, Padding::same(0));
     counted(true);
@@ -385,7 +403,8 @@ pub fn reads_panels(device: &Device, outer: usize) -> bool {
 /// On the CPU heads may be split off and joined by views: nothing is copied on either side.
 /// `weights` is the type of the weights that `q`, `k` and `v` were made with: where it is bf16,
 /// a CPU that multiplies bf16 rounds all that is multiplied to it, as [`linear`] does. On a GPU
-/// bf16 is computed in f16, which ends at 65504.
+/// bf16 is computed in f16, which ends at 65504, and what no kernel takes (f32, wide heads) is the
+/// reference's in f32, a run of queries at a time, so that not all scores are held at once.
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, weights: DType) -> Tensor<4> {
     let ([b, heads, _, d], [_, _, m, e]) = (q.dims(), v.dims());
     assert_eq!(
@@ -408,8 +427,24 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, weights: DType) -> Te
                 weights,
             },
         )),
+        false if is_gpu(q.device().as_dispatch()) => by_runs(q, k, v, MOST_SCORES),
         false => reference::attention(q, k, v),
     }
+}
+
+/// Scores that are held at once where they are written: 256 MiB in f32.
+const MOST_SCORES: usize = 1 << 26;
+
+/// The reference's attention in f32, so many queries at a time that `most` scores are held.
+fn by_runs(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, most: usize) -> Tensor<4> {
+    let (dtype, [b, heads, n, _], [_, _, m, _]) = (q.dtype(), q.dims(), k.dims());
+    let run = (most / (b * heads * m)).clamp(1, n);
+    let [k, v] = [k, v].map(|x| x.cast(DType::F32));
+    let runs = (0..n).step_by(run).map(|from| {
+        let q = q.clone().narrow(2, from, run.min(n - from));
+        reference::attention(q.cast(DType::F32), k.clone(), v.clone()).cast(dtype)
+    });
+    Tensor::cat(runs.collect(), 2)
 }
 
 /// [`attention`] of f32 in which a token sees itself and what stands before it: `q`, `k`, `v`
@@ -524,12 +559,6 @@ fn fuses<const D: usize>(x: &Tensor<D>) -> bool {
     ours(x) && !matches!(x.device().as_dispatch(), DispatchDevice::Autodiff(_))
 }
 
-/// Whether kernels read pictures that are joined where they are: f32 on the CPU where nothing asks
-/// for gradients.
-fn reads_apart(x: &Tensor<4>) -> bool {
-    x.dtype() == DType::F32 && matches!(x.device().as_dispatch(), DispatchDevice::Flex(_))
-}
-
 /// Whether a kernel of ours that serves `x` takes `y` beside it.
 fn joins<const D: usize, const E: usize>(x: &Tensor<D>, y: &Tensor<E>) -> bool {
     ours(y) && x.dtype() == y.dtype()
@@ -616,4 +645,34 @@ fn is_gpu(device: &DispatchDevice) -> bool {
     return matches!(device, DispatchDevice::Cube(_));
     #[cfg(not(feature = "cube"))]
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attention_by_runs_of_queries_is_attention() {
+        let x = |count: i64, by: f32| {
+            let x = Tensor::<1, burn::tensor::Int>::arange(0..count, &Device::flex()).float();
+            (x * by).sin()
+        };
+        let q = x(2 * 3 * 50 * 8, 0.7).reshape([2, 3, 50, 8]);
+        let [k, v] = [0.3, 1.1].map(|by| x(2 * 3 * 9 * 8, by).reshape([2, 3, 9, 8]));
+        let want = reference::attention(q.clone(), k.clone(), v.clone());
+        // All at once; 7 queries at a time, the last one alone; and one at a time at the least.
+        for most in [usize::MAX, 2 * 3 * 9 * 7, 1] {
+            let got = by_runs(q.clone(), k.clone(), v.clone(), most);
+            let off = (got - want.clone()).abs().max().into_scalar::<f32>();
+            assert!(off < 1e-6, "{off} at {most}");
+        }
+        let half = [q, k, v].map(|x| x.cast(DType::F16));
+        let [q, k, v] = half.clone().map(|x| x.cast(DType::F32));
+        let want = reference::attention(q, k, v).cast(DType::F16);
+        let [q, k, v] = half;
+        let got = by_runs(q, k, v, 100);
+        assert_eq!(got.dtype(), DType::F16);
+        let off = (got - want).abs().max().into_scalar::<f32>();
+        assert!(off < 1e-3, "{off} in f16");
+    }
 }

@@ -125,9 +125,7 @@ pub trait Network {
 
     /// Hears before a walk at which timesteps it will be asked, in their order, as far as the
     /// sampler knows: what depends on nothing else may be made for many of them at once.
-    fn ahead(&self, timesteps: &[f64]) {
-        let _ = timesteps;
-    }
+    fn ahead(&self, timesteps: &[f64]);
 }
 
 /// Two predictions for one state.
@@ -142,6 +140,8 @@ impl<F: Fn(Tensor<4>, f64) -> Tensor<4>> Network for F {
     fn predict(&self, x: Tensor<4>, t: f64) -> Tensor<4> {
         self(x, t)
     }
+
+    fn ahead(&self, _timesteps: &[f64]) {}
 }
 
 /// A network with its schedule and the meaning of its output: all that a sampler sees.
@@ -149,6 +149,13 @@ pub struct Denoiser<'a> {
     network: &'a dyn Network,
     schedule: &'a NoiseSchedule,
     prediction: Prediction,
+}
+
+/// The level of a variance-preserving state that holds the noise of `alpha_bar`, while the network
+/// is told `t`.
+pub(crate) fn level(alpha_bar: f64, t: f64) -> Level {
+    let sigma = (1.0 - alpha_bar).sqrt() / alpha_bar.sqrt();
+    Level { sigma, t }
 }
 
 /// A prediction taken apart: xₜ = √ᾱₜ x0 + √(1−ᾱₜ) eps.
@@ -206,8 +213,7 @@ impl<'a> Denoiser<'a> {
             x0,
         };
         if self.prediction == Prediction::Edm {
-            let sigma = spread / signal;
-            let x0 = self.denoise(x.clone() / signal, Level { sigma, t });
+            let x0 = self.denoise(x.clone() / signal, level(alpha_bar, t));
             return from_x0(x, x0);
         }
         let out = self.network.predict(x.clone(), t);

@@ -126,7 +126,17 @@ fn a_step_and_a_decoding_run_no_reference_on_the_cpu() {
     assert_eq!(decoded.reference, before.reference, "in the autoencoder");
     assert!(decoded.ours >= after.ours + 60, "{decoded:?}");
 
-    let [half, brain, wide] = in_half_and_rounded(&unet, device).map(|unet| step(&unet));
+    let others = in_half_and_rounded(&unet, device);
+    for unet in &others {
+        let heard = unet.hear(&Told::tokens(Some(context.clone())));
+        let known = heard.clone().ahead(&[981.0, 961.0]);
+        let [alone, ahead] = [heard, known].map(|heard| unet.step(x.clone(), 981.0, &heard, None));
+        assert!(
+            alone.equal(ahead).all().into_scalar::<bool>(),
+            "the same bits"
+        );
+    }
+    let [half, brain, wide] = others.map(|unet| step(&unet));
     assert_eq!(
         dispatches().reference,
         before.reference,

@@ -177,7 +177,7 @@ impl Networks {
             let about = VaeAbout {
                 scale: asked.scale.unwrap_or(coder.scale),
                 config: coder.part.config.clone(),
-                force_upcast: coder.force_upcast,
+                fits_f16: coder.fits_f16,
             };
             Network::new(about, &coder.part, false, place)
         });

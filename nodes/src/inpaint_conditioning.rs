@@ -90,11 +90,12 @@ impl Node for InpaintConditioning {
         let holes = holes(&mask, image.facts());
         let around = self.layout.around(image.pixels(), &holes);
         let pictures = around.tensor(machine.device(), DType::F32);
-        let mut coding = Coding::new(&vae, &machine, ctx.reporter());
+        let asked = machine.types().compute;
+        let coding = Coding::new(&vae, &machine, asked, ctx.reporter());
         let scale = vae.about().scale;
         let work = (latent, Toward::Latent);
         let tiles = self.tiling.choose(ctx, vae.about(), work)?;
-        let around = encode(ctx, (&mut coding, tiles), pictures, None, scale)?;
+        let around = encode(ctx, (&coding, tiles), pictures, None, scale)?;
         let mask = self.layout.mask(&holes, latent);
         match self.layout {
             Layout::StableDiffusion => there.with_channels(&mask)?.with_channels(&around),

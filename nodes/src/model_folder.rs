@@ -50,7 +50,7 @@ impl Abouts {
             let about = VaeAbout {
                 config: part.config.clone(),
                 scale: latent.scale,
-                force_upcast: None,
+                fits_f16: part.fits_f16,
             };
             (about, part.file.clone())
         });
@@ -124,7 +124,12 @@ impl Filling<'_> {
     pub(crate) fn vae(&mut self, vae: &Vae) -> Result<()> {
         let file = self.weights("vae.safetensors", vae)?;
         let config = vae.about().config.clone();
-        self.manifest.vae = Some(VaePart { file, config });
+        let fits_f16 = vae.about().fits_f16;
+        self.manifest.vae = Some(VaePart {
+            file,
+            config,
+            fits_f16,
+        });
         Ok(())
     }
 

@@ -116,7 +116,7 @@ impl TrainAutoencoder {
         Ok(VaeAbout {
             config: VaeConfig::Kl(config),
             scale: 1.0,
-            force_upcast: None,
+            fits_f16: false,
         })
     }
 }

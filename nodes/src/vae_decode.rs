@@ -74,7 +74,8 @@ impl Node for VaeDecode {
             height,
             width,
         } = picture(vae.about(), &latent.facts())?;
-        let mut coding = Coding::new(&vae, &machine, ctx.reporter());
+        let asked = machine.types().compute;
+        let coding = Coding::new(&vae, &machine, asked, ctx.reporter());
         let work = (latent.facts(), Toward::Picture);
         let tiles = self.tiling.choose(ctx, vae.about(), work)?;
         let latents = latent.numbers.tensor(machine.device(), DType::F32) / vae.about().scale;
@@ -83,7 +84,7 @@ impl Node for VaeDecode {
         for item in 0..batch {
             let step = |done, all| ctx.step((item * all + done) as u64, (batch * all) as u64);
             let latent = latents.clone().narrow(0, item, 1);
-            let picture = decode(&mut coding, &latent, tiles, step)?;
+            let picture = decode(&coding, &latent, tiles, step)?;
             pixels.extend(
                 picture
                     .numbers()
@@ -97,7 +98,7 @@ impl Node for VaeDecode {
 
 /// The picture of one latent, around -1 to 1; `step` hears how many of how many parts are done.
 fn decode(
-    coding: &mut Coding<'_>,
+    coding: &Coding<'_>,
     latent: &Tensor<4>,
     tiles: Option<Tiles>,
     mut step: impl FnMut(usize, usize) -> Result<()>,

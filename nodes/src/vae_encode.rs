@@ -84,7 +84,8 @@ impl Node for VaeEncode {
         let machine = ctx.extension::<Machine>()?;
         let (vae, image) = (ctx.get(&self.vae), ctx.get(&self.image));
         let facts = latent(vae.about(), image.facts())?;
-        let mut coding = Coding::new(&vae, &machine, ctx.reporter());
+        let asked = machine.types().compute;
+        let coding = Coding::new(&vae, &machine, asked, ctx.reporter());
         let work = (facts, Toward::Latent);
         let tiles = self.tiling.choose(ctx, vae.about(), work)?;
         let pictures = image.pixels().tensor(machine.device(), DType::F32) * 2.0 - 1.0;
@@ -94,7 +95,7 @@ impl Node for VaeEncode {
             .map(|seed| Noise::new(seed).tensor(shape, machine.device()));
         let scale = vae.about().scale;
         Ok(Latent {
-            numbers: encode(ctx, (&mut coding, tiles), pictures, noise, scale)?,
+            numbers: encode(ctx, (&coding, tiles), pictures, noise, scale)?,
             space: facts.space,
         })
     }
@@ -107,7 +108,7 @@ impl Node for VaeEncode {
 /// A device that fails; a stop that was asked for.
 pub(crate) fn encode(
     ctx: &mut Ctx<'_>,
-    (coding, tiles): (&mut Coding<'_>, Option<Tiles>),
+    (coding, tiles): (&Coding<'_>, Option<Tiles>),
     pictures: Tensor<4>,
     noise: Option<Tensor<4>>,
     scale: f64,

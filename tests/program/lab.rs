@@ -254,6 +254,7 @@ pub(crate) fn make_model(folder: &Path) {
     );
     manifest.schedule = Some(ScheduleConfig::scaled_linear(0.0015, 0.0195));
     manifest.vae = Some(VaePart {
+        fits_f16: false,
         file: "vae.safetensors".into(),
         config: VaeConfig::Kl(vae),
     });

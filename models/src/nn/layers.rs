@@ -14,8 +14,8 @@ use super::Init;
 /// `y = x·W + b` over the last axis.
 #[derive(Module, Debug)]
 pub struct Linear {
-    /// `[in, out]`: the transpose of what PyTorch stores. On the CPU it may be of half
-    /// precision beside activations in f32; so may a convolution's.
+    /// `[in, out]`: the transpose of what PyTorch stores. It may be of half precision beside
+    /// activations in f32; so may a convolution's.
     pub weight: Param<Tensor<2>>,
     /// `[out]`
     pub bias: Option<Param<Tensor<1>>>,

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::plan::Way;
 use super::*;
-use crate::prediction::Denoiser;
+use crate::prediction::{self, Denoiser};
 use crate::schedule::Level;
 
 /// Where a walk starts from.
@@ -53,10 +53,7 @@ impl Sampler {
                     _ => preserving(latent.clone(), noise.start(&latent), walk, a),
                 };
                 noise.prepare(sampler.step_noise(), 0.0, 1.0, &x);
-                let level = |&t| Level {
-                    sigma: schedule.sigma(t),
-                    t: t as f64,
-                };
+                let level = |&t: &usize| prediction::level(schedule.alpha_bar(t), t as f64);
                 let run = Run::new(model, noise, on_step, calls);
                 let mut run = run.ahead(times.iter().map(level));
                 sampler.over_times(&mut run, x, (&times, stride), (&latent, mask.as_ref()))

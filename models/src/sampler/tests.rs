@@ -8,10 +8,11 @@ use std::cell::{Cell, RefCell};
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::plan::Way;
 use super::*;
 use crate::choice::Choice;
 use crate::noise::Noise;
-use crate::prediction::{Denoiser, Prediction};
+use crate::prediction::{Denoiser, Network, Prediction};
 use crate::schedule::{Level, NoiseSchedule, ScheduleConfig, SigmaSchedule, Spacing};
 
 const SHAPE: [usize; 4] = [2, 3, 4, 4];
@@ -385,6 +386,50 @@ fn the_callback_hears_of_every_network_call_in_order() {
             let of = sampler.calls(walk, &s).unwrap();
             assert_eq!(calls.get(), of, "{sampler:?}");
             assert_eq!(heard, (0..of).map(|i| (i, of)).collect::<Vec<_>>());
+        }
+    }
+}
+
+/// Notes what it is told of a walk before and what it is then asked.
+#[derive(Default)]
+struct Asked {
+    ahead: RefCell<Vec<f64>>,
+    asked: RefCell<Vec<f64>>,
+}
+
+impl Network for Asked {
+    fn predict(&self, x: Tensor<4>, t: f64) -> Tensor<4> {
+        self.asked.borrow_mut().push(t);
+        x * 0.5
+    }
+
+    fn ahead(&self, timesteps: &[f64]) {
+        assert!(self.asked.borrow().is_empty(), "before the walk");
+        self.ahead.replace(timesteps.to_vec());
+    }
+}
+
+#[test]
+fn a_network_knows_ahead_at_which_timesteps_it_will_be_asked() {
+    let (s, walk) = (paper(), Walk::whole(9));
+    for prediction in [Prediction::Epsilon, Prediction::Edm] {
+        for sampler in all() {
+            let network = Asked::default();
+            let model = Denoiser::new(&network, &s, prediction);
+            let latent = Tensor::zeros(SHAPE, &Device::flex());
+            let mut draw = |x: &Tensor<4>| x.ones_like();
+            let walked = sampler.sample(&model, latent, walk, &mut draw, &mut silent);
+            walked.unwrap();
+            let (ahead, asked) = (network.ahead.take(), network.asked.take());
+            assert_eq!(ahead[0], asked[0], "{sampler:?}");
+            // Those of one call a step go nowhere else.
+            let stops = match sampler.way(walk, &s).unwrap() {
+                Way::Times(times, _) => times.len(),
+                Way::Levels(levels) => levels.iter().filter(|level| level.sigma > 0.0).count(),
+            };
+            if asked.len() == stops && !matches!(sampler, Sampler::DpmFast { .. }) {
+                assert_eq!(ahead, asked, "{sampler:?}");
+            }
         }
     }
 }

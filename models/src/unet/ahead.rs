@@ -8,7 +8,8 @@
 //!
 //! A step reads the weights of all these layers to multiply a row or two by them. Where the walk
 //! says ahead at which timesteps it will ask, that is done once for many of them, and a step is
-//! left with views of its row.
+//! left with cutting its row. (On a GPU burn copies what it cuts, unless that begins and ends at
+//! multiples of 512 bytes: small launches are left of larger ones.)
 //!
 //! Promises
 //! - A row is the same whether it was made ahead or for its step alone; on the CPU bit for bit.
@@ -36,7 +37,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Of each block `[b, width]`: views.
+    /// Of each block `[b, width]`.
     pub(crate) fn split(self) -> Vec<Tensor<2>> {
         let total: usize = self.widths.iter().sum();
         let batch = self.numbers.dims()[0] / total.max(1);
@@ -122,9 +123,9 @@ impl Encoder<'_> {
         let t = Tensor::from_data(&each.collect::<Vec<f32>>()[..], &self.conv_in.device());
         let label = heard.label.clone();
         let label = label.map(|label| label.repeat_dim(0, steps)); // [steps·b, c_time]
-        let told = self.told(t, label, up);
-        let widths = told.iter().map(|x| x.dims()[1]).collect();
-        let each = told.into_iter().map(|x| {
+        let projected = self.project(t, label, up);
+        let widths = projected.iter().map(|x| x.dims()[1]).collect();
+        let each = projected.into_iter().map(|x| {
             let [_, width] = x.dims();
             x.reshape([steps, batch * width])
         });

@@ -92,7 +92,7 @@ impl ResBlock {
     /// halved or doubled
     pub(super) fn forward(&self, x: Tensor<4>, t: Tensor<2>) -> Tensor<4> {
         let h = self.size.of(self.norm1.forward_silu(x.clone()));
-        let h = self.told(h, t);
+        let h = self.inner(h, t);
         let x = self.size.of(x);
         let x = match &self.skip {
             Some(skip) => skip.forward(x),
@@ -102,17 +102,20 @@ impl ResBlock {
     }
 
     /// [`ResBlock::forward`] of `xs`, the channels of the first before those of the second: they
-    /// are not copied into one where the block makes a skip of them anyway.
+    /// are not copied into one where the block makes a skip of them anyway, and its kernels read
+    /// them apart.
     pub(super) fn forward_joined(&self, xs: [Tensor<4>; 2], t: Tensor<2>) -> Tensor<4> {
-        let (Some(skip), Size::Kept) = (&self.skip, self.size) else {
-            return self.forward(Tensor::cat(xs.into(), 1), t);
+        let skip = self.skip.as_ref();
+        let skip = skip.filter(|_| self.size == Size::Kept && kernels::reads_apart(&xs));
+        let Some(skip) = skip else {
+            return self.forward(kernels::join(xs), t);
         };
-        let h = self.told(self.norm1.forward_silu_joined(xs.clone()), t);
+        let h = self.inner(self.norm1.forward_silu_joined(xs.clone()), t);
         self.conv2.forward_onto(h, skip.forward_joined(xs))
     }
 
     /// The first convolution, the second norm, the timestep before it or after it, and the SiLU.
-    fn told(&self, h: Tensor<4>, t: Tensor<2>) -> Tensor<4> {
+    fn inner(&self, h: Tensor<4>, t: Tensor<2>) -> Tensor<4> {
         let t = t.unsqueeze_dims(&[2, 3]); // [b, c_out or twice, 1, 1]
         if !self.scale_shift {
             return self.norm2.forward_silu(self.conv1.forward_onto(h, t));

@@ -57,7 +57,7 @@ impl<'a> Captured<'a> {
     /// What [`UNet::step`] gives, and where it panics.
     pub fn step(&self, x: Tensor<4>, t: f64, control: Option<Control>) -> Tensor<4> {
         let inputs = Inputs {
-            told: self.unet.row(t, x.dims()[0], &self.heard),
+            row: self.unet.row(t, x.dims()[0], &self.heard),
             x,
             control,
         };
@@ -94,20 +94,20 @@ struct Inputs {
     /// `[b, c_in, h, w]`
     x: Tensor<4>,
     /// What the blocks are told of the timestep.
-    told: Row,
+    row: Row,
     control: Option<Control>,
 }
 
 impl Inputs {
     fn step(self, unet: &UNet, heard: &Heard) -> Tensor<4> {
-        let moment = Moment::new(self.told.split(), heard);
+        let moment = Moment::new(self.row.split(), heard);
         unet.step_at(self.x, moment, self.control)
     }
 
     /// The same in buffers that nothing else holds.
     fn apart(&self) -> Self {
         let mut apart = self.clone();
-        apart.told.numbers = copy(&self.told.numbers);
+        apart.row.numbers = copy(&self.row.numbers);
         for (_, x) in apart.pictures_mut() {
             *x = copy(x);
         }
@@ -117,7 +117,7 @@ impl Inputs {
     /// Writes `new` where these lie, or does nothing where that cannot be.
     fn refill(&mut self, new: &Self, in_place: bool) -> bool {
         let mut new = new.clone();
-        let told = fits(&self.told.numbers, &new.told.numbers, in_place);
+        let row = fits(&self.row.numbers, &new.row.numbers, in_place);
         let (mut into, mut from) = (self.pictures_mut(), new.pictures_mut());
         let same = into.len() == from.len()
             && into
@@ -126,13 +126,13 @@ impl Inputs {
                 .all(|((place, into), (other, from))| {
                     place == other && fits(*into, *from, in_place)
                 });
-        if !(told && same) {
+        if !(row && same) {
             return false;
         }
         for ((_, into), (_, from)) in into.drain(..).zip(from.drain(..)) {
             write(into, from.clone());
         }
-        write(&mut self.told.numbers, new.told.numbers);
+        write(&mut self.row.numbers, new.row.numbers);
         true
     }
 
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn inputs_of_one_shape_are_captured_once() {
         let (calls, sum) = (Cell::new(0), |inputs: Inputs| {
-            let told = inputs.told.numbers.sum().reshape([1, 1, 1, 1]);
+            let told = inputs.row.numbers.sum().reshape([1, 1, 1, 1]);
             let added = inputs.control.and_then(|control| control.middle);
             let x = inputs.x + told;
             added.into_iter().fold(x, |x, more| x + more)
@@ -317,7 +317,7 @@ mod tests {
         };
         let inputs = |side, control| Inputs {
             x: random([1, 16, side, side]),
-            told: row(),
+            row: row(),
             control,
         };
         let mut capture = Capture::new(&inputs(4, middle(1.0)), counted);
@@ -331,7 +331,7 @@ mod tests {
         assert!(capture.replay(&inputs(8, middle(1.0))).is_none());
         assert!(capture.replay(&inputs(4, None)).is_none());
         let half = Inputs {
-            told: Row {
+            row: Row {
                 numbers: random([3]).cast(burn::tensor::DType::F16),
                 ..row()
             },
@@ -345,7 +345,7 @@ mod tests {
     fn a_buffer_that_something_else_holds_is_not_written_in_place() {
         let inputs = || Inputs {
             x: random([1, 4, 4, 4]),
-            told: row(),
+            row: row(),
             control: None,
         };
         let (mut apart, new) = (inputs().apart(), inputs());

@@ -89,9 +89,9 @@ impl Encoder<'_> {
         }
     }
 
-    /// What each residual block of this half and of `up` is told at `t [b]`, in f32, and beside a
+    /// What each residual block of this half and of `up` is told of `t [b]`, in f32, and of a
     /// label's `[b, c_time]`: `[b, width]` of each, in the order in which they run.
-    pub(super) fn told(
+    pub(super) fn project(
         &self,
         t: Tensor<1>,
         label: Option<Tensor<2>>,

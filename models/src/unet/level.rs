@@ -15,23 +15,24 @@ use crate::nn::{Conv, GroupNorm, Init, KeysValues, Linear, SpatialAttention};
 /// One call of a network, as its blocks are told of it on the way through.
 pub(crate) struct Moment<'a> {
     /// What the residual blocks still to come are told of timestep and label, `[b, width]` each.
-    told: std::vec::IntoIter<Tensor<2>>,
+    projected: std::vec::IntoIter<Tensor<2>>,
     /// What the transformers' blocks still to come made of the conditioning's tokens.
     seen: std::slice::Iter<'a, KeysValues>,
 }
 
 impl<'a> Moment<'a> {
-    /// A call of the network that `heard`, whose residual blocks are `told` in their order.
-    pub(crate) fn new(told: Vec<Tensor<2>>, heard: &'a Heard) -> Self {
+    /// A call of the network that `heard`, of whose residual blocks, in their order, each is told
+    /// what was `projected` for it.
+    pub(crate) fn new(projected: Vec<Tensor<2>>, heard: &'a Heard) -> Self {
         Self {
-            told: told.into_iter(),
+            projected: projected.into_iter(),
             seen: heard.seen.iter(),
         }
     }
 
     /// What the next residual block is told.
-    fn told(&mut self) -> Tensor<2> {
-        let next = self.told.next();
+    fn projected(&mut self) -> Tensor<2> {
+        let next = self.projected.next();
         next.expect("each residual block is told the timestep")
     }
 
@@ -86,12 +87,12 @@ impl Block {
 
     /// `x [b, c_in, h, w]` → `[b, c_out, h, w]`
     pub(super) fn forward(&self, x: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
-        self.attended(self.res.forward(x, moment.told()), moment)
+        self.attended(self.res.forward(x, moment.projected()), moment)
     }
 
     /// [`Block::forward`] of `xs`, the channels of the first before those of the second
     pub(super) fn forward_joined(&self, xs: [Tensor<4>; 2], moment: &mut Moment<'_>) -> Tensor<4> {
-        self.attended(self.res.forward_joined(xs, moment.told()), moment)
+        self.attended(self.res.forward_joined(xs, moment.projected()), moment)
     }
 
     fn attended(&self, h: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
@@ -134,7 +135,7 @@ impl Resample {
     pub(super) fn halve(&self, x: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
         match self {
             Self::Conv(conv) => conv.forward(x),
-            Self::Block(block) => block.forward(x, moment.told()),
+            Self::Block(block) => block.forward(x, moment.projected()),
         }
     }
 
@@ -142,7 +143,7 @@ impl Resample {
     pub(super) fn double(&self, x: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
         match self {
             Self::Conv(conv) => conv.forward_doubled(x),
-            Self::Block(block) => block.forward(x, moment.told()),
+            Self::Block(block) => block.forward(x, moment.projected()),
         }
     }
 }
@@ -178,9 +179,9 @@ impl Middle {
 
     /// `x [b, c, h, w]` → the same shape
     pub(super) fn forward(&self, x: Tensor<4>, moment: &mut Moment<'_>) -> Tensor<4> {
-        let h = self.block1.forward(x, moment.told());
+        let h = self.block1.forward(x, moment.projected());
         let h = self.attention.forward(h, moment);
-        self.block2.forward(h, moment.told())
+        self.block2.forward(h, moment.projected())
     }
 }
 

@@ -145,8 +145,8 @@ impl UNet {
     /// As [`UNet::hear`] and [`UNet::step`].
     pub fn forward(&self, x: Tensor<4>, t: Tensor<1>, told: Told) -> Tensor<4> {
         let heard = self.hear(&told);
-        let told_blocks = self.encoder().told(t, heard.label.clone(), &self.up);
-        self.step_at(x, Moment::new(told_blocks, &heard), told.control)
+        let projected = self.encoder().project(t, heard.label.clone(), &self.up);
+        self.step_at(x, Moment::new(projected, &heard), told.control)
     }
 
     /// Makes of label and tokens what every [`UNet::step`] of a walk takes; `told.control` is not

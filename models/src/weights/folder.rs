@@ -58,8 +58,9 @@ pub struct Coder {
     pub part: Part<VaeConfig>,
     /// What latents are multiplied by after encoding.
     pub scale: f64,
-    /// Whether its activations run over in f16, where a folder says so.
-    pub force_upcast: Option<bool>,
+    /// Whether a folder says that its numbers stay within f16: `force_upcast: false`. (`true` says
+    /// nothing: diffusers writes it for all.)
+    pub fits_f16: bool,
 }
 
 /// A text encoder and what turns words into its ids.
@@ -233,7 +234,7 @@ impl Model<'_> {
             Coder {
                 part,
                 scale,
-                force_upcast: None,
+                fits_f16: false,
             }
         });
         let text = detect::text(&file, None)?;
@@ -397,7 +398,7 @@ impl Model<'_> {
         let scale = told.and_then(|json| json.scaling_factor);
         let coder = Coder {
             scale: scale.unwrap_or_else(|| detect::scale_alone(&part.config)),
-            force_upcast: told.and_then(|json| json.force_upcast),
+            fits_f16: told.and_then(|json| json.force_upcast) == Some(false),
             part,
         };
         Ok(Some((coder, place)))

@@ -128,10 +128,17 @@ pub enum Aim {
     /// To be run and nothing else: weights lie as the device's kernels read them best.
     Run,
     /// To be run on a device that has no room for it: the weights of layers stay in the host's
-    /// memory, and each is brought to the device whenever it is used.
+    /// memory, as their layers say, and each is brought to the device whenever it is used.
     Offload,
     /// To be trained, saved or looked at: weights lie as their layers say.
     Any,
+}
+
+impl Aim {
+    /// Whether the parameter at `path`, a tensor of `rank` axes, rests in the host's memory.
+    fn rests(self, path: &str, rank: usize) -> bool {
+        self == Self::Offload && is_layers(path, rank)
+    }
 }
 
 struct Sum {
@@ -511,10 +518,11 @@ impl ModuleMapper for Fill<'_, '_> {
         }
         let shape = param.lazy_shape().dims::<D>();
         let dtype = self.from.types.of(&self.place.path(), D);
-        let (id, mut device) = (param.id, param.lazy_device());
-        if self.from.aim == Aim::Offload && is_layers(&self.place.path(), D) {
-            device = Device::flex();
-        }
+        let id = param.id;
+        let device = match self.from.aim.rests(&self.place.path(), D) {
+            true => Device::flex(),
+            false => param.lazy_device(),
+        };
         let order = self.order(&shape, &device);
         let data = match self.next(&shape, order) {
             Ok(data) => data,
@@ -523,6 +531,7 @@ impl ModuleMapper for Fill<'_, '_> {
                 return param;
             }
         };
+        // On its way to a GPU it goes through pinned memory: cubecl copies less than 100 MB so.
         let tensor = device.memory_persistent_allocations(data, |data| {
             Tensor::<D>::from_data(data, (&device, dtype))
         });
@@ -553,6 +562,21 @@ mod tests {
             let first = numbers.iter_mut().step_by(shape[1]);
             first.for_each(|number| *number += 1.0);
             Ok(())
+        }
+    }
+
+    #[test]
+    fn what_rests_in_the_hosts_memory_is_the_weights_of_layers() {
+        let all = [
+            ("down.0.blocks.0.res.conv1.weight", 4),
+            ("middle.attention.blocks.0.feed.up.weight", 2),
+            ("down.0.blocks.0.res.conv1.bias", 1),
+            ("norm_out.gamma", 1),
+            ("label.table", 2),
+        ];
+        for (aim, rests) in [(Aim::Offload, 2), (Aim::Run, 0), (Aim::Any, 0)] {
+            let all = all.iter().map(|(path, rank)| aim.rests(path, *rank));
+            assert!(all.eq((0..5).map(|at| at < rests)), "{aim:?}");
         }
     }
 

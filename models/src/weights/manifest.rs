@@ -112,6 +112,10 @@ pub struct VaePart {
     pub file: String,
     /// Its shape.
     pub config: VaeConfig,
+    /// Whether its numbers are known to stay within f16, which those of other models with its
+    /// scale do not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fits_f16: bool,
 }
 
 /// A U-Net and its weights.

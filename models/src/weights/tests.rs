@@ -498,6 +498,7 @@ fn model(folder: &Path) -> Manifest {
     manifest.schedule = Some(ScheduleConfig::scaled_linear(0.00085, 0.012));
     let file = |name: &str| format!("{name}.safetensors");
     manifest.vae = Some(VaePart {
+        fits_f16: false,
         file: file("vae"),
         config: VaeConfig::Kl(vae()),
     });

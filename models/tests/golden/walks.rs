@@ -34,6 +34,8 @@ impl Network for StandIn {
             guided: self.predict(x, t),
         }
     }
+
+    fn ahead(&self, _: &[f64]) {}
 }
 
 /// What a recorded walk went over.

@@ -34,6 +34,7 @@ fn coded(lab: &Lab) {
     };
     let mut manifest = Manifest::new("coded", latent);
     manifest.vae = Some(VaePart {
+        fits_f16: false,
         file: "vae.safetensors".into(),
         config: VaeConfig::Vq(config),
     });

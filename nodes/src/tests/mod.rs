@@ -285,6 +285,7 @@ fn make_model(folder: &Path, tiny: &Tiny, machine: &Machine) {
     let mut manifest = Manifest::new("tiny", latent);
     manifest.schedule = Some(ScheduleConfig::scaled_linear(0.0015, 0.0195));
     manifest.vae = Some(VaePart {
+        fits_f16: false,
         file: "vae.safetensors".into(),
         config: VaeConfig::Kl(vae),
     });

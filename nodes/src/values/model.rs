@@ -464,9 +464,9 @@ pub struct VaeAbout {
     pub config: VaeConfig,
     /// What latents are multiplied by after encoding, and divided by before decoding.
     pub scale: f64,
-    /// Whether its activations run over in f16, where the model says so: diffusers' name for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub force_upcast: Option<bool>,
+    /// Whether the model says that its numbers stay within f16.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fits_f16: bool,
 }
 
 impl VaeAbout {

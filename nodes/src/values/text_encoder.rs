@@ -97,7 +97,8 @@ impl About for TextEncoderAbout {
     fn table(&self, family: Family) -> KeyTable {
         KeyTable::text_encoder(family, &self.config)
     }
-    /// It runs once and in f32; a GPU holds its weights as files have them, in f16.
+
+    /// It runs once and in f32; a GPU holds its weights in f16, as most files do.
     fn types(&self, asked: Types) -> Types {
         let weights = match asked.compute {
             DType::F32 => DType::F32,

@@ -231,7 +231,7 @@ fn a_folder_of_diffusers_is_its_networks_and_what_its_configurations_say() {
 
     let (coder, _) = found.vae.unwrap();
     assert_eq!((coder.part.config, coder.scale), (vae(), 0.5));
-    assert_eq!(coder.force_upcast, Some(false));
+    assert!(coder.fits_f16);
     let (reader, _) = found.text.unwrap();
     let wanted = ClipConfig {
         activation: Activation::QuickGelu,
