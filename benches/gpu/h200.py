@@ -16,7 +16,8 @@ all, in 150 s, and if a call of ours is right, the rest in what is left of 570 s
 On a second machine it goes on from what came back of the first: results.json and kernels.tar.xz
 copied here to target/gpu/before, counted by `python3 benches/gpu/pack.py --sizes`, carried with
 the rest of target/gpu and named there: `--before target/gpu/before`. Where it is too much for one
-call, a first one carries `target/gpu/before` with the command `true`, and the next the other files.
+call, a first carries target/gpu/before with the command `true`, and the next the other files, each
+by its name: what lies there and is not named stays.
 
 To try all of it here, on small networks on the CPU, against programs built without CUDA:
 
@@ -49,13 +50,13 @@ as the time goes (`--seconds`):
 - `latent`: the last latent of a walk of ours, beside that of ours with `--device cpu --dtype f32`,
   of the same words and seed: the mean absolute error of the latent as it is, the largest, NaN.
 
-Both sides compute in `--dtype`, but: autoencoders of ours that have a normal distribution start in
-f16, whatever `force_upcast` of their config.json says (diffusers writes `true` by default), and
-compute again in bf16 where the result was not finite; SDXL's (scale 0.13025), whose released
-weights overflow f16, starts in bf16 unless its config.json says `force_upcast: false`. So `vae` of
-SDXL is in bf16 on both sides; in diffusers' pictures in f16, since random weights do not overflow,
-and by itself it would take f32, which is slower. Text encoders of ours hold f16 on a GPU, whichever
-half type is named, and compute in f32.
+Both sides compute in `--dtype`, but for two networks. Where that is f16, an autoencoder with a
+normal distribution starts in f16 in our program, whatever `force_upcast` of its config.json says
+(diffusers writes `true` by default), and a picture that was not finite is computed again in bf16;
+SDXL's (scale 0.13025), whose released weights overflow f16, starts in bf16 unless its config.json
+says `force_upcast: false`. So `vae` of SDXL is in bf16 on both sides; in diffusers' pictures in
+f16, since random weights do not overflow, and by itself it would take f32, which is slower. Text
+encoders of ours hold f16 on a GPU, whichever half type is named, and compute in f32.
 
 One program is alive at a time. It loads, runs once and is then measured in `--rounds` of `--calls`
 calls, each waited for; its seconds are the median of all. Kernels of ours, compiled and tuned in a
@@ -346,7 +347,7 @@ class Bench:
         except (OSError, ValueError, KeyError) as why:  # the rest is worth its time all the same
             row[program] = {"missing": f"failed: {why!r}"}
         self.results.keep()
-        if "prepared" in row[program]:
+        if program in rows.OURS and row[program].keys() & {"prepared", "missing"}:
             pack_kernels(self.room / "cache", self.options.out)
         print(f"{title} ({time.monotonic() - start:.0f} s): {json.dumps(row[program])}", flush=True)
 
@@ -454,9 +455,8 @@ class Bench:
         events = Events(words, self.options, seconds)
         row = pictures_of(events.told)
         if program == "ours_graphs":
-            row["captured"] = options.device != "cpu" and not any(
-                "captures no steps" in str(event) for event in events.told
-            )
+            called = any("captures no steps" in str(event) for event in events.told)
+            row["captured"] = self.options.device != "cpu" and not called
         if self.device_memory:
             row["peak"] = self.device_memory.most - before
         if self.options.device == "cpu":
