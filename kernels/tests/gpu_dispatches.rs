@@ -1,5 +1,6 @@
-//! On a GPU every operation is served by a kernel of ours, in each type that it has, and what is
-//! not is counted: a kernel that gives way to the reference in silence fails this test.
+//! On a GPU every operation is one of ours, in each type that it has, burn's products, convolutions
+//! and attention within it; what is not is counted: a call that gives way to the reference in silence
+//! fails this test.
 //!
 //! At the shapes of Stable Diffusion 1.5 at 512 × 512, for one picture and with few outputs; through
 //! wgpu layers of 64 × 64 pixels are given 16 × 16 and few shapes of attention are tried, since each
@@ -206,7 +207,24 @@ fn nothing_falls_back_on_a_gpu_but_what_is_said_to() {
         let (wanted, what) = (names(&all), format!("in f32 with weights in {half:?}"));
         assert_eq!(served(all, &what), wanted, "{what}");
     }
+    #[cfg(feature = "cuda")]
+    attends_by_the_flash_kernel(&device);
     let tracked = Tensor::<4>::ones([1, 8, 4, 4], (&device.autodiff(), DType::F32));
     let (counts, _) = counted(|| ours::silu(tracked));
     assert_eq!(counts, [0, 1], "gradients are the reference's");
+}
+
+/// Where its flash kernel cannot be launched burn takes its fallback and does not say so, and the
+/// call counts as ours all the same: which kernels were launched tells.
+#[cfg(feature = "cuda")]
+fn attends_by_the_flash_kernel(device: &Device) {
+    let x = Ones(device.clone(), DType::F16);
+    for (n, d) in [(4096, 40), (1024, 80)] {
+        let of = || x.of([2, 8, n, d]);
+        let run = || drop(ours::attention(of(), of(), of(), DType::F16));
+        run(); // which tunes it
+        let launched = ours::bench::profile(device, run);
+        let flash = |one: &ours::bench::Launched| one.kernel.contains("cubek_attention");
+        assert!(launched.iter().any(flash), "{n} tokens: {launched:?}");
+    }
 }
