@@ -143,8 +143,8 @@ pub fn group_norm_silu(
     }
 }
 
-/// `xs`, both `[b, .., h, w]`, as one: the channels of the first before those of the second. It lies
-/// with its channels last where [convolutions read so](reads_channels_last).
+/// `xs`, both `[b, .., h, w]`, as one: the channels of the first before those of the second. It
+/// lies with its channels last where [convolutions read so](reads_channels_last).
 pub fn join(xs: [Tensor<4>; 2]) -> Tensor<4> {
     match is_gpu(xs[0].device().as_dispatch()) {
         true => {
