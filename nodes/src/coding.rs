@@ -28,21 +28,15 @@ pub(crate) struct Coding<'a> {
     vae: &'a Vae,
     machine: &'a Machine,
     reporter: Reporter,
-    /// The types that it may take, best first.
-    types: &'static [DType],
+    /// The types that it may take, best first: for the machine's own those of [`types`].
+    pub(crate) types: &'static [DType],
 }
 
 impl<'a> Coding<'a> {
-    /// `vae` on this machine, where U-Nets compute in `asked`; `reporter` is told of loads, and
-    /// where the numbers ran over.
-    pub(crate) fn new(
-        vae: &'a Vae,
-        machine: &'a Machine,
-        asked: DType,
-        reporter: Reporter,
-    ) -> Self {
+    /// `vae` on this machine; `reporter` is told of loads, and where the numbers ran over.
+    pub(crate) fn new(vae: &'a Vae, machine: &'a Machine, reporter: Reporter) -> Self {
         Self {
-            types: types(vae.about(), asked),
+            types: types(vae.about(), machine.types().compute),
             vae,
             machine,
             reporter,

@@ -121,8 +121,9 @@ impl Node for Denoise {
         if negative.is_none() && self.cfg != 1.0 {
             reporter.note("without `negative`, `cfg` does nothing");
         }
-        let sides = [&positive, &negative].into_iter().flatten();
-        let conditions = sides.map(|told| told.entries.len()).sum();
+        // Without a positive side a blank condition is asked.
+        let count = |told: &Arc<Conditioning>| told.entries.len();
+        let conditions = positive.as_ref().map_or(1, count) + negative.as_ref().map_or(0, count);
         let asked = Asked::choose(ctx, conditions, start.facts().batch);
         let network = unet.network_for(asked.aim(), &machine, &reporter)?;
         let [.., height, width] = start.numbers.shape();

@@ -90,8 +90,7 @@ impl Node for InpaintConditioning {
         let holes = holes(&mask, image.facts());
         let around = self.layout.around(image.pixels(), &holes);
         let pictures = around.tensor(machine.device(), DType::F32);
-        let asked = machine.types().compute;
-        let coding = Coding::new(&vae, &machine, asked, ctx.reporter());
+        let coding = Coding::new(&vae, &machine, ctx.reporter());
         let scale = vae.about().scale;
         let work = (latent, Toward::Latent);
         let tiles = self.tiling.choose(ctx, vae.about(), work)?;

@@ -58,8 +58,7 @@ impl Node for InstructConditioning {
         let there = ctx.get(&self.conditioning).unwrap_or_default();
         let latent = vae_encode::latent(vae.about(), image.facts())?;
         let pictures = image.pixels().tensor(machine.device(), DType::F32) * 2.0 - 1.0;
-        let asked = machine.types().compute;
-        let coding = Coding::new(&vae, &machine, asked, ctx.reporter());
+        let coding = Coding::new(&vae, &machine, ctx.reporter());
         let work = (latent, Toward::Latent);
         let tiles = self.tiling.choose(ctx, vae.about(), work)?;
         there.with_channels(&encode(ctx, (&coding, tiles), pictures, None, 1.0)?)

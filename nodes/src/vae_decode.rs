@@ -74,8 +74,7 @@ impl Node for VaeDecode {
             height,
             width,
         } = picture(vae.about(), &latent.facts())?;
-        let asked = machine.types().compute;
-        let coding = Coding::new(&vae, &machine, asked, ctx.reporter());
+        let coding = Coding::new(&vae, &machine, ctx.reporter());
         let work = (latent.facts(), Toward::Picture);
         let tiles = self.tiling.choose(ctx, vae.about(), work)?;
         let latents = latent.numbers.tensor(machine.device(), DType::F32) / vae.about().scale;

@@ -84,8 +84,7 @@ impl Node for VaeEncode {
         let machine = ctx.extension::<Machine>()?;
         let (vae, image) = (ctx.get(&self.vae), ctx.get(&self.image));
         let facts = latent(vae.about(), image.facts())?;
-        let asked = machine.types().compute;
-        let coding = Coding::new(&vae, &machine, asked, ctx.reporter());
+        let coding = Coding::new(&vae, &machine, ctx.reporter());
         let work = (facts, Toward::Latent);
         let tiles = self.tiling.choose(ctx, vae.about(), work)?;
         let pictures = image.pixels().tensor(machine.device(), DType::F32) * 2.0 - 1.0;

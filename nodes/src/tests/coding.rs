@@ -41,7 +41,8 @@ impl Node for Decoded {
         let (vae, latent) = (ctx.get(&self.vae), ctx.get(&self.latent));
         let latent = latent.numbers.tensor(machine.device(), DType::F32);
         let asked = if self.half { DType::F16 } else { DType::F32 };
-        let coding = Coding::new(&vae, &machine, asked, ctx.reporter());
+        let mut coding = Coding::new(&vae, &machine, ctx.reporter());
+        coding.types = types(vae.about(), asked);
         let picture = coding.run("the picture", |vae| Ok(vae.decode(latent.clone())))?;
         Image::new(picture)
     }
